@@ -1,0 +1,349 @@
+"""The nouns: frozen dataclasses that the stages take and return, and their JSON form.
+
+Digests are strings ``sha256:<64 hex>``. Times are UTC, ISO 8601 with ``Z``. Sizes are bytes,
+durations are seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from engine.settings import PLATFORM
+
+Json = dict[str, Any]
+
+# --- the notebook -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell. ``source`` uses LF line ends; ``metadata`` and ``attachments`` as in nbformat v4."""
+
+    id: str
+    kind: Literal["code", "markdown", "raw"]
+    source: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    attachments: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        tags = self.metadata.get("tags", ())
+        return tuple(str(tag) for tag in tags) if isinstance(tags, (list, tuple)) else ()
+
+
+@dataclass(frozen=True)
+class Notebook:
+    """A user's document, whatever its source format; ``original`` is the file byte for byte."""
+
+    name: str
+    original: bytes
+    language: str
+    cells: tuple[Cell, ...]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    #: What the user should know about the document itself (upgraded from v3, Python 2 code, ...).
+    warnings: tuple[str, ...] = ()
+
+
+FlagType = Literal["int", "float", "bool", "str", "list", "dict", "tuple", "any"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a literal stands: cell index, and offsets in characters of that cell's source."""
+
+    cell: int
+    line: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A typed parameter of the notebook. ``default`` is a Python literal's text."""
+
+    name: str
+    type: FlagType
+    default: str
+    origin: Literal["form", "parameters", "assignment"]
+    places: tuple[Place, ...]
+    help: str = ""
+
+
+@dataclass(frozen=True)
+class FlagValue:
+    """A flag's effective value: Python literal text, because JSON cannot tell 1 from 1.0 or hold nan."""
+
+    name: str
+    type: FlagType
+    literal: str
+
+
+# --- the environment --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Requirements:
+    """What the user declared: PEP 508 lines, or a lock that is already hashed.
+
+    ``origins`` says for people where they came from. ``lock_text`` is a hash-locked requirements
+    file given by the user; ``lines`` then repeats its pins.
+    """
+
+    lines: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+    requires_python: str = ""
+    lock_text: str = ""
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """One pinned distribution of a lock: normalised name (PEP 503), version, allowed file hashes."""
+
+    name: str
+    version: str
+    hashes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Lock:
+    """The fully resolved requirements. ``text`` is a hash-locked requirements file (pip-tools' format)."""
+
+    text: str
+    requirements: str  # digest of what was asked for
+    python: str
+    platform: str
+    distributions: tuple[Distribution, ...]
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """One wheel file, chosen by the lock and the base's tags, in the home under its sha256."""
+
+    name: str
+    version: str
+    filename: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer: ``diff_id`` is the sha256 of its uncompressed tar, ``of`` what is in it, for people."""
+
+    diff_id: str
+    size: int
+    of: str
+
+
+@dataclass(frozen=True)
+class DebianPackage:
+    """One Debian package of a base, pinned."""
+
+    name: str
+    version: str
+    architecture: str
+    filename: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Base:
+    """What images stand on: Debian packages, Dockerfile.base, harness. ``id`` is its own image id."""
+
+    id: str
+    python: str  # full version of its interpreter, as "3.11.2"
+    glibc: str  # as "2.36"
+    layers: tuple[Layer, ...]
+    packages: tuple[DebianPackage, ...]
+    harness: tuple[Wheel, ...]
+    protocol: int  # version of the request and events that its harness speaks
+    recipe: str  # digest of everything that it was built from
+    platform: str = PLATFORM
+
+
+@dataclass(frozen=True)
+class Image:
+    """Base + locked distributions; ``id`` is the sha256 of its config, the same on every machine."""
+
+    id: str
+    base: str
+    wheels: tuple[Wheel, ...]
+    layers: tuple[Layer, ...]
+
+
+# --- the spec ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One entry of a source snapshot; ``path`` is relative, with forward slashes."""
+
+    path: str
+    kind: Literal["file", "executable", "link"]
+    digest: str  # of the bytes; for a link, of its target text
+    size: int
+    target: str = ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """The snapshot of a project: its files, sorted by path, and what was left out on purpose."""
+
+    digest: str
+    files: tuple[SourceFile, ...]
+    secrets: tuple[str, ...] = ()  # files that look like secrets, left out and named
+
+
+@dataclass(frozen=True)
+class Input:
+    """A declared data file, mounted read-only at ``target`` (relative to the project)."""
+
+    target: str
+    digest: str
+    size: int
+    kept: bool  # whether the home holds its bytes (up to 1 GiB)
+    path: str = ""  # where it was on this machine; never part of the spec
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Everything that can change the result, and nothing else. Its digest is the hash."""
+
+    notebook: str
+    flags: tuple[FlagValue, ...]
+    source: str
+    inputs: tuple[Input, ...]
+    image: str
+    environment: Mapping[str, str]
+    directory: str = "."
+    network: bool = False
+    platform: str = PLATFORM
+    schema: int = 1
+
+    def to_json(self) -> Json:
+        """The canonical form; a field at its default is left out, so that a new field moves no old hash."""
+        spec: Json = {
+            "schema": self.schema,
+            "notebook": self.notebook,
+            "flags": [[flag.name, flag.type, flag.literal] for flag in self.flags],
+            "source": self.source,
+            "inputs": [[item.target, item.digest] for item in self.inputs],
+            "image": self.image,
+            "environment": dict(self.environment),
+            "platform": self.platform,
+        }
+        if self.directory != ".":
+            spec["directory"] = self.directory
+        if self.network:
+            spec["network"] = True
+        return spec
+
+
+# --- the run ----------------------------------------------------------------------------------
+
+Status = Literal["completed", "failed", "interrupted", "lost", "running"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What stops a run. They are not part of the spec: they decide whether it ends, not with what."""
+
+    timeout: float | None = None  # seconds for the whole notebook
+    cell_timeout: float | None = None  # seconds for one cell
+    memory: int | None = None  # bytes; None is what the machine has
+    processes: int = 4096
+    shared_memory: int = 1 << 30
+    work_tree: int = 20 << 30  # bytes that project/ may hold
+
+
+@dataclass(frozen=True)
+class CellError:
+    """Why a notebook stopped: the cell, the exception's name and value, its traceback without escapes."""
+
+    cell: int
+    name: str
+    value: str
+    traceback: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an execution ended. ``reason`` is one sentence when it did not complete."""
+
+    status: Status
+    reason: str = ""
+    error: CellError | None = None
+    limit: str = ""  # "memory", "timeout", "cell_timeout", "work_tree" when one was hit
+    exit_code: int | None = None
+    started: str = ""
+    finished: str = ""
+    duration: float = 0.0
+    host: Mapping[str, Any] = field(default_factory=dict)  # CPU model, kernel, engine: not in the spec
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """One value that a cell printed. ``step`` is None when it was not said."""
+
+    name: str
+    value: float
+    step: int | None
+    cell: int
+
+
+@dataclass(frozen=True)
+class OutputFile:
+    """A file of the work tree that the run wrote, changed or deleted."""
+
+    path: str
+    change: Literal["added", "changed", "deleted"]
+    size: int
+    sha256: str
+    media_type: str
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing that differs between two runs: ``where`` is "cell 3", "scalar loss", "file out.csv"."""
+
+    where: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How a run compares with the one that it repeats."""
+
+    verdict: Literal["identical", "different"]
+    units: int  # how many cells with output, scalars and files were compared
+    differences: tuple[Difference, ...] = ()
+
+
+@dataclass(frozen=True)
+class Record:
+    """run.json: what was asked, what happened, and the digests of what came out."""
+
+    id: str
+    hash: str
+    status: Status
+    notebook: str  # the user's file name, without a folder
+    image: str
+    base: str
+    spec: Json
+    created: str
+    limits: Limits
+    flags: tuple[FlagValue, ...] = ()
+    source: str = ""
+    wheels: tuple[Wheel, ...] = ()
+    inputs: tuple[Input, ...] = ()
+    outcome: Outcome | None = None  # None while the run is under way
+    scalars: Mapping[str, float] = field(default_factory=dict)  # name to last value
+    outputs: tuple[OutputFile, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)  # digest of each file of the run directory
+    rerun_of: str = ""
+    comparison: Comparison | None = None
+    notes: tuple[str, ...] = ()  # what the user was told and a reader should know: secrets left out, ...
+    schema: int = 1
