@@ -1,0 +1,223 @@
+"""The commands as names; each one's module is imported only when it is called, so that --help is fast."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from engine import __version__
+
+app = typer.Typer(
+    name="nbseal",
+    help="Run a notebook sealed in a container, record it under a hash, rerun it years later.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+base = typer.Typer(help="The base image that every image stands on.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(base, name="base")
+
+NotebookPath = Annotated[Path, typer.Argument(metavar="NOTEBOOK", help="A Jupyter notebook (.ipynb); never changed.")]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's id or hash, or the beginning of one.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+RequirementOption = Annotated[
+    list[str] | None,
+    typer.Option("--requirement", metavar="REQ", help="A requirement, as 'numpy>=2'. Repeatable."),
+]
+FilesOption = Annotated[
+    list[Path] | None,
+    typer.Option("-r", "--requirements", metavar="FILE", help="A requirements file, plain or hash-locked. Repeatable."),
+]
+ResolverOption = Annotated[Literal["uv", "pip-tools"], typer.Option("--resolver", help="Who resolves requirements.")]
+UpgradeOption = Annotated[bool, typer.Option("--upgrade", help="Resolve anew, to the latest versions.")]
+LockedOption = Annotated[bool, typer.Option("--locked", help="Refuse when the lock beside the notebook is stale.")]
+AsOfOption = Annotated[
+    str | None, typer.Option("--as-of", metavar="DATE", help="Resolve as the index was on this day (YYYY-MM-DD).")
+]
+TimeoutOption = Annotated[float | None, typer.Option(min=0.1, metavar="SECONDS", help="Limit for the whole notebook.")]
+CellTimeoutOption = Annotated[float | None, typer.Option(min=0.1, metavar="SECONDS", help="Limit for one cell.")]
+MemoryOption = Annotated[
+    str | None, typer.Option("--memory", metavar="SIZE", help="Memory limit, as 512m or 4g; default: all there is.")
+]
+
+
+@app.command()
+def run(
+    notebook: NotebookPath,
+    flags: Annotated[
+        list[str] | None, typer.Argument(metavar="[FLAG=VALUE]...", help="Values for the notebook's flags.")
+    ] = None,
+    requirement: RequirementOption = None,
+    requirements: FilesOption = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option("--input", metavar="PATH[=TARGET]", help="A data file, mounted read-only. Repeatable."),
+    ] = None,
+    resolver: ResolverOption = "uv",
+    upgrade: UpgradeOption = False,
+    locked: LockedOption = False,
+    as_of: AsOfOption = None,
+    timeout: TimeoutOption = None,
+    cell_timeout: CellTimeoutOption = None,
+    memory: MemoryOption = None,
+    help_flags: Annotated[bool, typer.Option("--help-flags", help="List the notebook's flags and stop.")] = False,
+    as_json: Json = False,
+) -> int:
+    """Run a notebook in a sealed container and record it under a hash."""
+    from engine.cli import running
+
+    if help_flags:
+        return running.help_flags(notebook, as_json=as_json)
+    return running.run(
+        notebook,
+        flags or [],
+        inputs or [],
+        running.environment(requirement, requirements, resolver, upgrade, locked, as_of),
+        running.limits(timeout, cell_timeout, memory),
+        as_json=as_json,
+    )
+
+
+@app.command()
+def rerun(
+    run: RunName,
+    timeout: TimeoutOption = None,
+    cell_timeout: CellTimeoutOption = None,
+    memory: MemoryOption = None,
+    as_json: Json = False,
+) -> int:
+    """Repeat a run from its record alone and say whether it came out identical."""
+    from engine.cli import running
+
+    return running.rerun(run, running.limits(timeout, cell_timeout, memory), as_json=as_json)
+
+
+@app.command()
+def runs(as_json: Json = False) -> int:
+    """List the runs, newest first."""
+    from engine.cli import reading
+
+    return reading.runs(as_json=as_json)
+
+
+@app.command()
+def show(run: RunName, as_json: Json = False) -> int:
+    """Show one run: flags, scalars, files, how it ended."""
+    from engine.cli import reading
+
+    return reading.show(run, as_json=as_json)
+
+
+@app.command()
+def logs(run: RunName, as_json: Json = False) -> int:
+    """Print what a run's cells printed."""
+    from engine.cli import reading
+
+    return reading.logs(run, as_json=as_json)
+
+
+@app.command(name="open")
+def open_page(run: RunName, as_json: Json = False) -> int:
+    """Render a run's executed notebook to an HTML page and open it in a browser, if there is one."""
+    from engine.cli import reading
+
+    return reading.open_page(run, as_json=as_json)
+
+
+@app.command()
+def lock(
+    notebook: NotebookPath,
+    requirement: RequirementOption = None,
+    requirements: FilesOption = None,
+    resolver: ResolverOption = "uv",
+    upgrade: UpgradeOption = False,
+    as_of: AsOfOption = None,
+    as_json: Json = False,
+) -> int:
+    """Resolve a notebook's requirements into NAME.requirements.lock beside it."""
+    from engine.cli import building, running
+
+    wanted = running.environment(requirement, requirements, resolver, upgrade, False, as_of)
+    return building.lock(notebook, wanted, as_json=as_json)
+
+
+@app.command()
+def build(
+    notebook: NotebookPath,
+    requirement: RequirementOption = None,
+    requirements: FilesOption = None,
+    resolver: ResolverOption = "uv",
+    upgrade: UpgradeOption = False,
+    locked: LockedOption = False,
+    as_of: AsOfOption = None,
+    as_json: Json = False,
+) -> int:
+    """Build a notebook's image and print its id."""
+    from engine.cli import building, running
+
+    wanted = running.environment(requirement, requirements, resolver, upgrade, locked, as_of)
+    return building.build(notebook, wanted, as_json=as_json)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> int:
+    """Say what is there and what is missing."""
+    from engine.cli import doctor
+
+    return doctor.doctor(as_json=as_json)
+
+
+@base.command(name="build")
+def base_build(
+    repin: Annotated[bool, typer.Option("--repin", help="Take today's Debian package versions.")] = False,
+    as_json: Json = False,
+) -> int:
+    """Build the base image, unless it is there."""
+    from engine.cli import building
+
+    return building.base_build(repin=repin, as_json=as_json)
+
+
+@base.command(name="list")
+def base_list(as_json: Json = False) -> int:
+    """List the bases in the home."""
+    from engine.cli import building
+
+    return building.base_list(as_json=as_json)
+
+
+@base.command(name="export")
+def base_export(
+    identity: Annotated[str, typer.Argument(metavar="ID", help="A base's id, or the beginning of it.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The tar to write.")],
+) -> int:
+    """Write a base, with its Debian packages, to one file."""
+    from engine.cli import building
+
+    return building.base_export(identity, output)
+
+
+@base.command(name="import")
+def base_import(file: Annotated[Path, typer.Argument(metavar="FILE", help="What `base export` wrote.")]) -> int:
+    """Take a base from a file, after checking every digest in it."""
+    from engine.cli import building
+
+    return building.base_import(file)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"nbseal {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    pass
