@@ -6,6 +6,7 @@ durations are seconds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -13,6 +14,14 @@ from typing import Any, Literal
 from engine.settings import PLATFORM
 
 Json = dict[str, Any]
+
+
+def json_number(value: float) -> float | str:
+    """A number as our JSON holds it: RFC 8259 has no NaN or infinities, so these are strings."""
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
 
 # --- the notebook -----------------------------------------------------------------------------
 
@@ -195,6 +204,7 @@ class Source:
     digest: str
     files: tuple[SourceFile, ...]
     secrets: tuple[str, ...] = ()  # files that look like secrets, left out and named
+    left_out: tuple[str, ...] = ()  # what else could not be taken and why, as "path: reason"
 
 
 @dataclass(frozen=True)
@@ -240,6 +250,22 @@ class Spec:
         if self.network:
             spec["network"] = True
         return spec
+
+    @staticmethod
+    def from_json(document: Json, inputs: tuple[Input, ...]) -> Spec:
+        """The spec of a record, whose inputs say more than their digests. KeyError or ValueError when it is none."""
+        return Spec(
+            notebook=str(document["notebook"]),
+            flags=tuple(FlagValue(name, kind, literal) for name, kind, literal in document["flags"]),
+            source=str(document["source"]),
+            inputs=inputs,
+            image=str(document["image"]),
+            environment=dict(document["environment"]),
+            directory=str(document.get("directory", ".")),
+            network=bool(document.get("network", False)),
+            platform=str(document["platform"]),
+            schema=int(document["schema"]),
+        )
 
 
 # --- the run ----------------------------------------------------------------------------------
@@ -327,7 +353,7 @@ class Record:
     """run.json: what was asked, what happened, and the digests of what came out."""
 
     id: str
-    hash: str
+    hash: str  # of the spec, 64 hex digits
     status: Status
     notebook: str  # the user's file name, without a folder
     image: str

@@ -35,7 +35,9 @@ class CellProgress:
             self._done(event)
 
     def _draw(self, event: dict[str, Any]) -> None:
-        self._terminal.draw(f"  {self._where(event)}  {seconds_text(time.monotonic() - self._began)}  {self._last_line}")
+        self._terminal.draw(
+            f"  {self._where(event)}  {seconds_text(time.monotonic() - self._began)}  {self._last_line}"
+        )
 
     def _done(self, event: dict[str, Any]) -> None:
         marks = {"ok": ("done", "green"), "error": ("failed", "red"), "skipped": ("skipped", "dim")}

@@ -1,0 +1,90 @@
+"""``lock``, ``build`` and ``base``: environments without running anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from engine import pipeline
+from engine.cli.terminal import Terminal, print_json, say, size_text, table
+from engine.digests import bare
+from engine.model import Base
+from engine.settings import find_home
+
+
+def lock(notebook: Path, wanted: pipeline.Wanted, *, as_json: bool) -> int:
+    """Write NAME.requirements.lock beside the notebook."""
+    path, lock = pipeline.lock(notebook, wanted, find_home(), Terminal())
+    if as_json:
+        print_json({"lock": str(path), "distributions": {item.name: item.version for item in lock.distributions}})
+    else:
+        print(f"{path}: {len(lock.distributions)} distributions")
+    return 0
+
+
+def build(notebook: Path, wanted: pipeline.Wanted, *, as_json: bool) -> int:
+    """Build the image and print its id."""
+    image, lock = pipeline.build(notebook, wanted, find_home(), Terminal())
+    if as_json:
+        print_json(
+            {
+                "image": image.id,
+                "base": image.base,
+                "layers": len(image.layers),
+                "lock": lock.text,
+                "wheels": {wheel.filename: wheel.sha256 for wheel in image.wheels},
+            }
+        )
+    else:
+        print(image.id)
+    return 0
+
+
+def base_build(*, repin: bool, as_json: bool) -> int:
+    """Build the base, or find it built."""
+    _print_bases([pipeline.base_build(find_home(), Terminal(), repin=repin)], as_json=as_json)
+    return 0
+
+
+def base_list(*, as_json: bool) -> int:
+    """The bases in the home."""
+    bases = pipeline.base_list(find_home())
+    if bases or as_json:
+        _print_bases(list(bases), as_json=as_json)
+    else:
+        say("No base yet; `nbseal base build` makes one, and so does the first run.")
+    return 0
+
+
+def base_export(identity: str, output: Path) -> int:
+    """Write a base to a file."""
+    pipeline.base_export(identity, output, find_home(), Terminal())
+    print(output)
+    return 0
+
+
+def base_import(file: Path) -> int:
+    """Take a base from a file."""
+    _print_bases([pipeline.base_import(file, find_home(), Terminal())], as_json=False)
+    return 0
+
+
+def _print_bases(bases: list[Base], *, as_json: bool) -> None:
+    if as_json:
+        print_json(
+            [
+                {
+                    "id": item.id,
+                    "python": item.python,
+                    "platform": item.platform,
+                    "packages": len(item.packages),
+                    "size": sum(layer.size for layer in item.layers),
+                }
+                for item in bases
+            ]
+        )
+        return
+    rows = [
+        [bare(item.id)[:12], item.python, str(len(item.packages)), size_text(sum(layer.size for layer in item.layers))]
+        for item in bases
+    ]
+    print(table(["base", "python", "packages", "size"], rows))

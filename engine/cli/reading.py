@@ -1,0 +1,84 @@
+"""``runs``, ``show``, ``logs``, ``open``: the commands that only read."""
+
+from __future__ import annotations
+
+import os
+import webbrowser
+
+from engine import pipeline
+from engine.cli import show as one
+from engine.cli.terminal import Terminal, print_json, say, seconds_text, styled, table
+from engine.model import json_number
+from engine.results import clean_text
+from engine.settings import find_home
+
+
+def runs(*, as_json: bool) -> int:
+    """The runs, newest first."""
+    home = find_home()
+    summaries = pipeline.runs(home, Terminal())
+    if as_json:
+        print_json(
+            [
+                {
+                    "id": item.id,
+                    "hash": item.hash,
+                    "status": item.status,
+                    "notebook": item.notebook,
+                    "created": item.created,
+                    "duration": item.duration,
+                    "flags": item.flags,
+                    "scalars": {name: json_number(value) for name, value in item.scalars.items()},
+                    "verdict": item.verdict,
+                    "rerun_of": item.rerun_of,
+                }
+                for item in summaries
+            ]
+        )
+        return 0
+    if not summaries:
+        say(f"No runs yet in {home.root}; `nbseal run NOTEBOOK` makes the first.")
+        return 0
+    rows = [
+        [
+            item.id[:8],
+            item.hash[:8],
+            item.status,
+            item.created[:16].replace("T", " "),
+            seconds_text(item.duration) if item.duration else "",
+            clean_text(item.notebook),
+            "  ".join(clean_text(f"{name}={value:g}") for name, value in list(item.scalars.items())[:4]),
+        ]
+        for item in summaries
+    ]
+    print(table(["run", "hash", "status", "created (UTC)", "took", "notebook", "scalars"], rows))
+    return 0
+
+
+def show(prefix: str, *, as_json: bool) -> int:
+    """One run."""
+    return one.show(pipeline.find(prefix, find_home(), Terminal()), as_json=as_json)
+
+
+def logs(prefix: str, *, as_json: bool) -> int:
+    """The cells' text output, and the container's own when the kernel said something there."""
+    text = pipeline.logs(prefix, find_home(), Terminal())
+    if as_json:
+        print_json({"text": text})
+    else:
+        print(clean_text(text), end="" if text.endswith("\n") or not text else "\n")
+    return 0
+
+
+def open_page(prefix: str, *, as_json: bool) -> int:
+    """Write the page and show it where a browser is at hand; its path is printed in any case."""
+    page = pipeline.page(prefix, find_home(), Terminal())
+    if as_json:
+        print_json({"page": str(page)})
+        return 0
+    print(page)
+    if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+        webbrowser.open(page.as_uri())
+    else:
+        say(styled("There is no display here; copy the page or open it from another machine.", "dim", to_stderr=True))
+    return 0

@@ -1,0 +1,102 @@
+"""``run`` and ``rerun``: execute, say how it ended, judge."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from engine import pipeline
+from engine.cli.live import CellProgress
+from engine.cli.show import announce, judge, record_json
+from engine.cli.terminal import Terminal, print_json, say, table
+from engine.errors import BadInput
+from engine.model import Limits, Record
+from engine.settings import find_home
+
+
+def environment(
+    requirement: list[str] | None,
+    files: list[Path] | None,
+    resolver: Literal["uv", "pip-tools"],
+    upgrade: bool,
+    locked: bool,
+    as_of: str | None,
+) -> pipeline.Wanted:
+    """What the command line says of the environment; BadInput when two options contradict each other."""
+    if upgrade and locked:
+        raise BadInput("--upgrade and --locked contradict each other.", "Leave one of them out.")
+    return pipeline.Wanted(tuple(requirement or ()), tuple(files or ()), resolver, upgrade, locked, as_of)
+
+
+def limits(timeout: float | None, cell_timeout: float | None, memory: str | None) -> Limits:
+    """Limits from the command line; ``memory`` is a number with k, m or g (powers of 1024, as Docker has it)."""
+    return Limits(timeout=timeout, cell_timeout=cell_timeout, memory=_bytes(memory) if memory else None)
+
+
+def _bytes(text: str) -> int:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]?)i?b?", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise BadInput(f"The memory limit '{text}' is not a size.", "Write it as 512m or 4g.")
+    size = int(float(match[1]) * {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}[match[2].lower()])
+    if size < 64 << 20:
+        raise BadInput(f"A memory limit of {text} is too small for a kernel to start.", "Give at least 64m.")
+    return size
+
+
+def help_flags(notebook: Path, *, as_json: bool) -> int:
+    """List the flags of a notebook with type, default and where each was found."""
+    flags = pipeline.flags(notebook)
+    if as_json:
+        print_json(
+            [{"name": flag.name, "type": flag.type, "default": flag.default, "origin": flag.origin} for flag in flags]
+        )
+    elif flags:
+        places = [f"{flag.origin}, cell {flag.places[-1].cell + 1}" for flag in flags]
+        rows = [[flag.name, flag.type, place, flag.default] for flag, place in zip(flags, places, strict=True)]
+        print(table(["flag", "type", "found in", "default"], rows))
+    else:
+        say(f"{notebook.name} has no flags: no top-level literal assignment, parameters cell or Colab form.")
+    return 0
+
+
+def run(
+    notebook: Path,
+    assignments: list[str],
+    inputs: list[str],
+    wanted: pipeline.Wanted,
+    limits: Limits,
+    *,
+    as_json: bool,
+) -> int:
+    """Run a notebook; the exit code says how it ended."""
+    terminal = Terminal()
+    request = pipeline.Request(notebook, tuple(assignments), tuple(inputs), wanted, limits)
+    record = pipeline.run(request, find_home(), terminal, CellProgress(terminal))
+    terminal.clear()
+    _print(record, as_json=as_json)
+    return exit_code(record)
+
+
+def rerun(prefix: str, limits: Limits, *, as_json: bool) -> int:
+    """Repeat a run; the exit code judges the comparison, whether or not the notebook fails as it did before."""
+    terminal = Terminal()
+    record = pipeline.rerun(prefix, limits, find_home(), terminal, CellProgress(terminal))
+    terminal.clear()
+    _print(record, as_json=as_json)
+    if record.comparison is None:
+        return exit_code(record)
+    if not as_json:
+        judge(record)
+    return 0 if record.comparison.verdict == "identical" else 4
+
+
+def _print(record: Record, *, as_json: bool) -> None:
+    if as_json:
+        print_json(record_json(record))
+    announce(record)
+
+
+def exit_code(record: Record) -> int:
+    """docs/reference/exit-codes.md: 0 completed, 1 the notebook failed or was lost, 130 interrupted."""
+    return {"completed": 0, "interrupted": 130}.get(record.status, 1)

@@ -1,0 +1,88 @@
+"""One run for people and as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.cli.terminal import complain, print_json, say, seconds_text, size_text, styled, table
+from engine.model import Record
+from engine.results import clean_text
+from engine.store import plain_flags, record_to_json
+
+_STYLES = {"completed": "green", "failed": "red", "interrupted": "yellow", "lost": "yellow", "running": "cyan"}
+
+
+def record_json(record: Record) -> dict[str, Any]:
+    """The stable JSON form (docs/reference/json.md): the record, with the names that scripts rely on."""
+    document = record_to_json(record)
+    document["flags"] = plain_flags(record.flags)
+    document["verdict"] = record.comparison.verdict if record.comparison else None
+    return document
+
+
+def announce(record: Record) -> None:
+    """How a run ended, on stderr: the error with its cell and traceback, the limit, the record."""
+    outcome = record.outcome
+    if outcome and outcome.error:
+        say(clean_text(outcome.error.traceback).rstrip())
+        complain(
+            f"Cell {outcome.error.cell + 1} raised {clean_text(outcome.error.name)}: {_first(outcome.error.value)}"
+        )
+    elif outcome and outcome.reason and record.status != "completed":
+        complain(_sentence(clean_text(outcome.reason)))
+    for line in _lines(record, to_stderr=True):
+        say(line)
+
+
+def judge(record: Record) -> None:
+    """The verdict of a rerun, on stdout."""
+    comparison = record.comparison
+    if comparison is None:
+        return
+    style = "green" if comparison.verdict == "identical" else "red"
+    print(
+        f"{styled(comparison.verdict, style)} to {record.rerun_of}: {comparison.units} units compared"
+    )
+    rows = [[clean_text(item.where), clean_text(item.detail)] for item in comparison.differences]
+    if rows:
+        print(table(["differs", "how"], rows))
+
+
+def show(record: Record, *, as_json: bool) -> int:
+    """One run, on stdout."""
+    if as_json:
+        print_json(record_json(record))
+        return 0
+    for line in _lines(record, to_stderr=False):
+        print(line)
+    if record.outcome and record.outcome.error:
+        print(clean_text(record.outcome.error.traceback).rstrip())
+    judge(record)
+    return 0
+
+
+def _lines(record: Record, *, to_stderr: bool) -> list[str]:
+    outcome = record.outcome
+    status = styled(record.status, _STYLES[record.status], to_stderr=to_stderr)
+    took = f" in {seconds_text(outcome.duration)}" if outcome and outcome.duration else ""
+    rows = [("run", f"{record.id}  {status}{took}"), ("hash", record.hash), ("notebook", record.notebook)]
+    if outcome and outcome.reason:
+        rows.append(("reason", clean_text(outcome.reason)))
+    if record.rerun_of:
+        rows.append(("rerun of", record.rerun_of))
+    rows.append(("image", record.image))
+    if record.flags:
+        rows.append(("flags", "  ".join(f"{flag.name}={flag.literal}" for flag in record.flags)))
+    rows += [("scalar", f"{name}  {value:g}") for name, value in record.scalars.items()]
+    rows += [("file", f"{item.path}  {item.change}  {size_text(item.size)}") for item in record.outputs]
+    rows += [("note", note) for note in record.notes]
+    return [f"{styled(name.ljust(9), 'dim', to_stderr=to_stderr)} {clean_text(text)}" for name, text in rows]
+
+
+def _first(text: str) -> str:
+    lines = clean_text(text).strip().splitlines()
+    return _sentence(lines[0] if lines else "no message")
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else text + "."
