@@ -36,12 +36,15 @@ def read_regular(path: Path, limit: int) -> bytes:
         raise BadInput(f"{name} {reason}.", "Check the path and its permissions.") from None
     except ValueError:  # a NUL in the path
         raise BadInput(f"{name} is not a possible path.", "Check the path.") from None
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        folder = stat.S_ISDIR(mode)
+        raise BadInput(
+            f"{name} is a folder, not a file." if folder else f"{name} is not a regular file.",
+            "Name the file in it." if folder else "Save it as a file first.",
+        )
     with os.fdopen(descriptor, "rb") as file:
-        mode = os.fstat(descriptor).st_mode
-        if stat.S_ISDIR(mode):
-            raise BadInput(f"{name} is a folder, not a file.", "Name the file in it.")
-        if not stat.S_ISREG(mode):
-            raise BadInput(f"{name} is not a regular file.", "Save it as a file first.")
         # The size that fstat gives may be outdated when the bytes arrive, so the read is bounded itself.
         data = file.read(limit + 1)
     if len(data) > limit:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from engine.notebooks.wording import shown
 
+_ARCHIVES = (".whl", ".zip", ".tar.gz", ".tar.bz2", ".tgz")
+
 
 class NotARequirement(ValueError):
     """The text is no requirement that can be locked by hash from an index; says why."""
@@ -18,6 +20,9 @@ def normalised(text: str) -> str:
     from packaging.requirements import InvalidRequirement, Requirement
     from packaging.utils import canonicalize_name
 
+    if text.strip().startswith((".", "/", "~")) or (text.strip().endswith(_ARCHIVES) and "@" not in text):
+        # "x.whl" would otherwise be a distribution of that name.
+        raise NotARequirement(f"'{shown(text)}' is a local path")
     try:
         requirement = Requirement(text.strip())
         if requirement.url:

@@ -132,9 +132,7 @@ def _entry(line: str, where: str) -> _Entry:
     try:
         return _Entry(normalised(text), hashes)
     except NotARequirement as error:
-        local = text.startswith((".", "/")) or text.endswith((".whl", ".tar.gz", ".zip"))
-        reason = f"'{shown(text)}' is a local path" if local else str(error)
-        raise BadInput(f"{where} cannot be used: {reason}.", hint) from None
+        raise BadInput(f"{where} cannot be used: {error}.", hint) from None
 
 
 def _option_name(line: str) -> str:
