@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 
 def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
@@ -58,3 +60,59 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
             yield False
             return
         yield True
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file for reading where somebody hostile may have put something else.
+
+    A link is not followed and a FIFO or a device is not waited for: OSError for everything that is
+    not a regular file. Only the last part of ``path`` is guarded, so its folder must be trusted.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
+def read_regular(path: Path, limit: int) -> bytes:
+    """The bytes of a regular file (see ``open_regular``); OSError EFBIG when there are more than ``limit``."""
+    with open_regular(path) as file:
+        # Asking for the whole limit would reserve that much memory for a file of ten bytes.
+        data = file.read(min(limit, os.fstat(file.fileno()).st_size) + 1)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"more than {limit} bytes", str(path))
+    return data
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a folder that a notebook may have filled; nothing happens when it is not there.
+
+    Links are not followed, folders without permissions are opened up, and a tree deeper than the
+    longest path or Python's recursion limit goes too: grandchildren are moved up before a folder is
+    removed, so that no path here is longer than ``path`` and two names.
+    """
+    if path.is_symlink() or not path.exists():
+        path.unlink(missing_ok=True)
+        return
+    while folders := _empty_files(path):
+        for folder in folders:
+            for deeper in _empty_files(folder):
+                deeper.chmod(0o700)
+                deeper.rename(path / f".{secrets.token_hex(8)}")
+            folder.rmdir()
+    path.rmdir()
+
+
+def _empty_files(folder: Path) -> list[Path]:
+    """Remove what is not a folder in ``folder``; the folders that are left."""
+    folder.chmod(0o700)
+    folders = []
+    with os.scandir(folder) as listing:
+        entries = list(listing)
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            folders.append(Path(entry.path))
+        else:
+            Path(entry.path).unlink()
+    return folders

@@ -1,0 +1,228 @@
+"""The life of a run directory: begun whole, published whole, and settled by another process if its owner dies.
+
+A run is made under a temporary name and renamed into place with a run.json that says "running".
+Publishing writes everything else first and run.json last. So a process that is killed anywhere
+leaves either nothing, or a run that says "running" and whose lock is free, or a finished one.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+from engine.digests import sha256_file
+from engine.files import open_regular, remove_tree, sync_directory, write_atomic
+from engine.model import Json, Record, Scalar, Source
+from engine.settings import Home
+from engine.store.directory import (
+    RunDirectory,
+    json_bytes,
+    notebook_bytes,
+    open_run,
+    scalar_lines,
+    write_new,
+)
+from engine.store.locks import disown, is_owned, locks_folder, own
+from engine.store.record import RUN_ID, read_json, read_record, record_to_json, source_to_json
+from engine.store.source import checkout
+
+_MAX_EVENTS = 1 << 30
+_MAX_LOG = 64 << 20
+_CHUNK = 8 << 20
+#: A half-written blob this old (seconds) belongs to nobody any more.
+_STALE = 86_400
+
+
+@contextmanager
+def begin_run(
+    home: Home, record: Record, original: bytes, document: Json, lock: str, source: Source
+) -> Iterator[RunDirectory]:
+    """Make the directory of a run, ready to be executed, and own the run until the block ends.
+
+    ``record`` has the status "running"; ``document`` is the notebook that is to run, as nbformat
+    4.5. project/ holds the snapshot and spool/ the notebook. VerificationFailed when kept source
+    bytes are gone.
+    """
+    sweep(home)
+    with own(home, record.id):
+        staged = home.temporary / record.id
+        try:
+            staged.mkdir(parents=True)
+            _fill(RunDirectory(home, staged), record, original, document, lock, source)
+            home.runs.mkdir(parents=True, exist_ok=True)
+            run = open_run(home, record.id)
+            staged.rename(run.path)
+            sync_directory(home.runs)
+        except BaseException:
+            remove_tree(staged)
+            disown(home, record.id)
+            raise
+        yield run
+
+
+def _fill(run: RunDirectory, record: Record, original: bytes, document: Json, lock: str, source: Source) -> None:
+    notebook = notebook_bytes(document)
+    checkout(source, run.home, run.project)
+    run.spool.mkdir()
+    write_new(run.original, original)
+    write_new(run.notebook, notebook)
+    write_new(run.spool / "notebook.ipynb", notebook)
+    write_new(run.lock, lock.encode())
+    write_new(run.source, json_bytes(source_to_json(source)))
+    write_new(run.inputs, json_bytes(record_to_json(record)["inputs"]))
+    write_new(run.record, json_bytes(record_to_json(record)))
+    sync_directory(run.path)
+
+
+def publish(
+    run: RunDirectory,
+    record: Record,
+    document: Json,
+    scalars: tuple[Scalar, ...],
+    pictures: Mapping[str, bytes],
+) -> Record:
+    """Finish a run that this process owns; the record as written, with the digest of every file.
+
+    ``record`` has the final status; ``document`` is the executed notebook; ``pictures`` are file
+    names and bytes for images/. Events and log come out of the spool, the spool goes. All files,
+    project/ included, end without write permission. Safe to repeat after it was interrupted.
+    """
+    _remove_leftovers(run)
+    write_atomic(run.executed, notebook_bytes(document))
+    _take(run.spool / "events.jsonl", run.events, _MAX_EVENTS)
+    _take(run.spool / "log.txt", run.log, _MAX_LOG)
+    write_atomic(run.scalars, scalar_lines(scalars))
+    for name, data in pictures.items():
+        write_atomic(run.images / Path(name).name, data)
+    outputs = json_bytes(record_to_json(record)["outputs"])
+    write_atomic(run.outputs, outputs)
+
+    record = replace(record, files=_digests(run))
+    _freeze(run.path, skip=run.spool)
+    write_atomic(run.record, json_bytes(record_to_json(record)), mode=0o444)
+    remove_tree(run.spool)
+    disown(run.home, run.id)
+    return record
+
+
+def discard(run: RunDirectory) -> None:
+    """Remove a run that this process owns, as if it had never begun."""
+    # Renamed first: whoever is killed in between leaves rubbish in tmp/ and no half run.
+    staged = run.home.temporary / run.id
+    run.path.rename(staged)
+    remove_tree(staged)
+    disown(run.home, run.id)
+
+
+@contextmanager
+def adopt(home: Home, run_id: str) -> Iterator[tuple[RunDirectory, Record] | None]:
+    """Own a run whose process died, to settle it; yields None when it is owned or finished after all."""
+    run = open_run(home, run_id)
+    with own(home, run_id) as owned:
+        record = read_record(run.record) if owned else None
+        if record is not None and record.status != "running":
+            disown(home, run_id)
+            record = None
+        yield None if record is None else (run, record)
+
+
+def sweep(home: Home) -> None:
+    """Remove what killed processes left: half-made runs, spools of finished ones, half-written content."""
+    if home.temporary.is_dir():
+        for path in home.temporary.iterdir():
+            if RUN_ID.fullmatch(path.name) and not is_owned(home, path.name):
+                with own(home, path.name) as owned:
+                    if owned:
+                        remove_tree(path)
+                        disown(home, path.name)
+            elif path.name.startswith("blob-") and _age(path) > _STALE:
+                path.unlink(missing_ok=True)
+    if locks_folder(home).is_dir():
+        for path in locks_folder(home).iterdir():
+            _sweep_lock(home, path.stem)
+
+
+def _sweep_lock(home: Home, run_id: str) -> None:
+    if is_owned(home, run_id):
+        return
+    run = open_run(home, run_id)
+    with own(home, run_id) as owned:
+        if not owned or (run.path.is_dir() and _status(run) == "running"):
+            return
+        remove_tree(run.spool)
+        disown(home, run_id)
+
+
+def _status(run: RunDirectory) -> str:
+    try:
+        return str(read_json(run.record, "record").get("status"))
+    except Exception:  # damaged: nobody settles it, and nothing is removed for it
+        return "running"
+
+
+def _age(path: Path) -> float:
+    try:
+        return time.time() - path.lstat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _remove_leftovers(run: RunDirectory) -> None:
+    """Temporary names that an interrupted publication left."""
+    for path in (*run.path.glob(".*"), *run.images.glob(".*")):
+        path.unlink()
+
+
+def _take(source: Path, target: Path, limit: int) -> None:
+    """Copy a regular file out of the spool, cut off at ``limit`` bytes; an empty one for anything else.
+
+    A copy, because the bytes of the original may have another name that the notebook can write to.
+    """
+    temporary = target.with_name(f".{target.name}.taken")
+    temporary.unlink(missing_ok=True)
+    with temporary.open("xb") as into:
+        try:
+            with open_regular(source) as file:
+                left = limit
+                while left and (chunk := file.read(min(_CHUNK, left))):
+                    into.write(chunk)
+                    left -= len(chunk)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ELOOP, errno.EINVAL, errno.ENXIO, errno.EACCES):
+                raise
+        into.flush()
+        os.fsync(into.fileno())
+    temporary.rename(target)
+
+
+def _digests(run: RunDirectory) -> dict[str, str]:
+    """Every file of the run directory but run.json, project/ (outputs.json and source.json cover it) and the spool."""
+    paths = [path for path in run.path.iterdir() if path.is_file() and path != run.record]
+    if run.images.is_dir():
+        paths += run.images.iterdir()
+    return {path.relative_to(run.path).as_posix(): sha256_file(path) for path in sorted(paths)}
+
+
+def _freeze(folder: Path, skip: Path) -> None:
+    """Take write permission from all files, and setuid and setgid, which a notebook may have set."""
+    pending = [folder]
+    while pending:
+        try:
+            with os.scandir(pending.pop()) as listing:
+                entries = list(listing)
+        except OSError:  # deeper than the longest path, or closed to us: left as it is
+            continue
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                if entry.path != str(skip):
+                    pending.append(Path(entry.path))
+            elif entry.is_file(follow_symlinks=False):
+                mode = entry.stat(follow_symlinks=False).st_mode
+                with suppress(PermissionError):  # an engine may map the container's user to another than ours
+                    Path(entry.path).chmod(stat.S_IMODE(mode) & 0o555 | stat.S_IRUSR)
