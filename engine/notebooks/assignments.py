@@ -31,11 +31,17 @@ class Assignment:
 def assignments(source: str) -> tuple[Assignment, ...]:
     """All of a cell's, nested ones too, in the order of the text; none when the cell is not Python."""
     masked = mask(source)
-    tree = parse_module(masked) if masked is not None else None
+    if masked is None:
+        return ()
+    # IPython takes the first line's indent off a cell; inside a block, the cell parses with its columns as they are.
+    first_line = next((line for line in masked.split("\n") if line.strip()), "")
+    indented = first_line[:1].isspace()
+    tree = parse_module("if True:\n" + masked if indented else masked)
     if tree is None:
         return ()
-    lines = _Lines(source)
-    top_level = set(map(id, tree.body))
+    lines = _Lines(source, above=1 if indented else 0)
+    block = tree.body[0].body if indented and isinstance(tree.body[0], ast.If) else []
+    top_level = {id(node) for node in (*tree.body, *block)}
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign):
@@ -52,9 +58,8 @@ def assignments(source: str) -> tuple[Assignment, ...]:
             continue
         if names:
             start, end = lines.span(value)
-            found.append(
-                Assignment(names, literal, node.lineno, start, end, annotation, id(node) in top_level, lines.tail(node))
-            )
+            line, top = lines.number(node), id(node) in top_level
+            found.append(Assignment(names, literal, line, start, end, annotation, top, lines.tail(node)))
     return tuple(sorted(found, key=lambda item: item.start))
 
 
@@ -62,10 +67,12 @@ class _Lines:
     """Positions of a syntax tree, which count bytes of UTF-8 in a line, as characters of the source.
 
     Masking changes only lines that hold no assignment, so a position in the masked source is one here.
+    ``above`` is the number of lines that stood above the source when it was parsed.
     """
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, above: int) -> None:
         self._lines = source.split("\n")
+        self._above = above
         self._starts = [0]
         for line in self._lines:
             self._starts.append(self._starts[-1] + len(line) + 1)
@@ -74,15 +81,19 @@ class _Lines:
         end_line, end_column = _end(node)
         return self._offset(node.lineno, node.col_offset), self._offset(end_line, end_column)
 
+    def number(self, node: ast.stmt) -> int:
+        return node.lineno - self._above
+
     def tail(self, node: ast.stmt) -> str:
         end_line, end_column = _end(node)
         if end_line != node.lineno:
             return ""
-        return self._lines[end_line - 1].encode()[end_column:].decode()
+        return self._lines[end_line - 1 - self._above].encode()[end_column:].decode()
 
     def _offset(self, line: int, column: int) -> int:
-        text = self._lines[line - 1]
-        return self._starts[line - 1] + (column if text.isascii() else len(text.encode()[:column].decode()))
+        text = self._lines[line - 1 - self._above]
+        start = self._starts[line - 1 - self._above]
+        return start + (column if text.isascii() else len(text.encode()[:column].decode()))
 
 
 def _end(node: ast.expr | ast.stmt) -> tuple[int, int]:

@@ -17,8 +17,8 @@ from engine.model import Notebook
 PYTHON_BODIES = frozenset({"time", "timeit", "capture", "prun"})
 
 _COMMAND = re.compile(r"\s*(?:[%!?]|pip[0-9.]*\s+(?:un)?install\s+[^\s=])")
-_ASSIGNED = re.compile(r"\s*[A-Za-z_][\w.,*\s\[\]]*=\s*[%!]\s*[^\s=]")
-_HELP = re.compile(r"\s*%{0,2}[A-Za-z_*][\w.*\[\]'\"]*\?{1,2}\s*$")
+_ASSIGNED = re.compile(r"\s*[A-Za-z_*(][\w.,*\s()\[\]]*=\s*[%!]\s*[^\s=]")
+_HELP = re.compile(r"[^#'\"]*\?\s*$")
 _OUTSIDE = re.compile(r"""#|'''|\"\"\"|'|"|[()\[\]{}]""")
 _INSIDE = {quote: re.compile(r"\\.|\\$|" + quote, re.DOTALL) for quote in ("'", '"', "'''", '"""')}
 

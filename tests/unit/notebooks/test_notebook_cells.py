@@ -20,6 +20,8 @@ from engine.notebooks.cells import commands, mask
         ("files = !ls *.py", "pass"),
         ("a, b = %sql select 1", "pass"),
         ("np.array?", "pass"),
+        ("y = np.array??", "pass"),
+        ("*a, b = !ls", "pass"),
         ("?np.array", "pass"),
         ("%time x = f(1)", "pass"),
         ("pip install numpy", "pass"),
