@@ -13,8 +13,10 @@ from engine.model import Json
 
 MAX_BYTES = 512 << 20
 MAX_CELLS = 100_000
-_CELL_KINDS = frozenset({"code", "markdown", "raw"})
-_STREAMS = frozenset({"stdout", "stderr"})
+#: Deeper JSON in outputs or metadata would end in Python's recursion limit somewhere later.
+MAX_DEPTH = 200
+_CELL_KINDS = ("code", "markdown", "raw")  # tuples, because what is looked up may not be hashable
+_STREAMS = ("stdout", "stderr")
 
 
 def read_executed(path: Path) -> Json:
@@ -40,15 +42,12 @@ def read_executed(path: Path) -> Json:
         raise _unusable("it is not a notebook")
     if len(document["cells"]) > MAX_CELLS:
         raise _unusable(f"it has more than {MAX_CELLS:,} cells")
-    try:
-        return {
-            "cells": [_cell(cell) for cell in document["cells"] if isinstance(cell, dict)],
-            "metadata": _mapping(document.get("metadata")),
-            "nbformat": 4,
-            "nbformat_minor": 5,
-        }
-    except RecursionError as error:
-        raise _unusable("it is nested too deeply") from error
+    return {
+        "cells": [_cell(cell) for cell in document["cells"] if isinstance(cell, dict)],
+        "metadata": _mapping(document.get("metadata")),
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
 
 
 def cell_outputs(document: Json) -> list[tuple[int, list[Json]]]:
@@ -127,13 +126,15 @@ def valid_text(text: str) -> str:
     return text
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, depth: int = 0) -> Any:
+    if depth > MAX_DEPTH:
+        raise _unusable("it is nested too deeply")
     if isinstance(value, str):
         return valid_text(value)
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [_plain(item, depth + 1) for item in value]
     if isinstance(value, dict):
-        return {valid_text(key): _plain(item) for key, item in value.items()}
+        return {valid_text(key): _plain(item, depth + 1) for key, item in value.items()}
     return value
 
 

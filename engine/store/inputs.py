@@ -47,6 +47,11 @@ def keep_input(spec: str, notebook: Path, root: Path, home: Home, progress: Prog
     """
     text, target = _split(spec)
     path = lexical(Path(text).expanduser())
+    if path.is_dir():
+        raise BadInput(
+            f"The input '{text}' is a folder, and only files can be inputs.",
+            "Declare its files one by one, or put them into one archive that the notebook unpacks.",
+        )
     target = target or _default_target(path, notebook, root)
     if not is_inside(target):
         raise BadInput(
@@ -65,7 +70,9 @@ def keep_input(spec: str, notebook: Path, root: Path, home: Home, progress: Prog
     except FileNotFoundError:
         raise BadInput(f"There is no input file '{text}'.", "Paths are relative to the current folder.") from None
     except OSError as error:
-        raise _unusable(path, text, error) from error
+        raise BadInput(
+            f"The input '{text}' cannot be read: {error.strerror or error}.", "Give a readable regular file."
+        ) from error
 
 
 def materialise(item: Input, home: Home) -> Path:
@@ -120,12 +127,3 @@ def _hash(file: BinaryIO, advance: Callable[[int], None]) -> tuple[str, int]:
         size += len(chunk)
         advance(len(chunk))
     return PREFIX + hasher.hexdigest(), size
-
-
-def _unusable(path: Path, text: str, error: OSError) -> BadInput:
-    if path.is_dir():
-        return BadInput(
-            f"The input '{text}' is a folder, and only files can be inputs.",
-            "Declare its files one by one, or put them into one archive that the notebook unpacks.",
-        )
-    return BadInput(f"The input '{text}' cannot be read: {error.strerror or error}.", "Give a readable regular file.")

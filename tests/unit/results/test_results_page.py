@@ -1,0 +1,114 @@
+"""The page of a notebook shows it, runs nothing and fetches nothing."""
+
+import time
+
+import pytest
+from bs4 import BeautifulSoup
+from executed_builders import code, display, error, executed, stream
+
+from engine.results import page as page_module
+from engine.results import render_html
+from engine.results.markup import clean_markup
+from engine.results.page import POLICY
+
+HOSTILE = [
+    "<script>evil()</script>", "<ScRiPt src=https://evil>", "<img src=x onerror=evil()>", "<svg onload=evil()>",
+    "<iframe src='https://evil'></iframe>", "<a href='javascript:evil()'>x</a>", "<a href=' data:text/html,evil'>x</a>",
+    "<style>@import 'https://evil'</style>", "<link rel=stylesheet href=https://evil>", "<form action=https://evil>",
+    "<meta http-equiv=refresh content='0;url=https://evil'>", "<div style='background: url(https://evil)'>x</div>",
+    "<base href=https://evil>", "<object data=https://evil>", "<math><mtext><script>evil()</script></mtext></math>",
+    "</pre></div><script>evil()</script>", "<img src='https://evil/x.png'>",
+    "<noscript><p title='</noscript><img src=x onerror=evil()>'>",
+    "<template><script>evil()</script></template>", "<input onfocus=evil() autofocus>", "<b onclick=evil()>x</b>",
+]  # fmt: skip
+
+
+def test_shows_what_a_notebook_holds() -> None:
+    frame = (
+        "<table class='dataframe'><thead><tr><th>h</th></tr></thead><tr><td style='color: red'>cell</td></tr></table>"
+    )
+    page = render_html(
+        executed(
+            {"cell_type": "markdown", "metadata": {}, "source": "# Heading\n\n*text* [link](https://example.org)"},
+            code(stream("printed\n"), stream("warned\n", "stderr"), display({"text/html": frame, "text/plain": "-"})),
+            code(display({"image/png": "aaaa"}), display({"image/svg+xml": "<svg/>"}), display({"image/gif": "bbbb"})),
+            code(error("\x1b[31mTraceback\x1b[0m", "ValueError: bad")),
+        ),
+        "a title & more",
+    )
+    soup = BeautifulSoup(page, "html.parser")
+    assert soup.title is not None
+    assert soup.title.text == "a title & more"
+    assert soup.find("h1").text.startswith("Heading")
+    assert soup.find("a", string="link")["href"] == "https://example.org"
+    assert soup.select_one("table.dataframe td[style]").text == "cell"
+    assert [image["src"][:16] for image in soup.find_all("img")] == [
+        "data:image/png;b",
+        "data:image/svg+x",
+        "data:image/gif;b",
+    ]
+    assert soup.select_one(".ansi-red-fg").text == "Traceback"
+    for text in ("printed", "warned", "ValueError: bad"):
+        assert text in soup.text
+
+
+@pytest.mark.parametrize("markup", HOSTILE)
+def test_runs_nothing_and_fetches_nothing(markup: str) -> None:
+    document = executed(
+        {"cell_type": "markdown", "metadata": {"tags": [markup]}, "source": markup, "id": markup},
+        {"cell_type": "raw", "metadata": {"raw_mimetype": "text/html"}, "source": markup},
+        code(
+            stream(markup), error(markup),
+            display({"text/html": markup}), display({"text/markdown": markup}), display({"text/latex": markup}),
+            display({"image/png": markup}, {"image/png": {"width": markup, "height": 3}}),
+            display({"image/gif": markup}),
+            display({"text/vnd.mermaid": markup}), display({"application/javascript": markup}),
+            display({"application/vnd.jupyter.widget-view+json": {"model_id": markup}}), display({markup: markup}),
+        ),
+    )  # fmt: skip
+    document["metadata"] = {"title": markup, "widgets": {markup: markup}}
+    page = render_html(document, markup)
+    soup = BeautifulSoup(page, "html.parser")
+    assert soup.find("meta", {"http-equiv": "Content-Security-Policy"})["content"] == POLICY
+    assert len(soup.find_all("meta", {"http-equiv": True})) == 1
+    assert (
+        soup.find_all(["script", "iframe", "object", "embed", "form", "base", "link", "svg", "input", "template"]) == []
+    )
+    for element in soup.find_all(True):
+        for name, value in element.attrs.items():
+            assert not name.startswith("on")
+            if name == "src":
+                assert value.startswith("data:image/")
+            if name == "href":
+                assert value.startswith(("https://", "http://", "mailto:", "#"))
+            if name == "style":
+                assert "url" not in value
+    assert "evil" not in "".join(style.text for style in soup.find_all("style"))
+
+
+@pytest.mark.parametrize(
+    ("markup", "cleaned"),
+    [
+        ("<b>x</b>", "<b>x</b>"),
+        ("a < b & c", "a &lt; b &amp; c"),
+        ("<style>x</style>y<script>z</script>w", "yw"),
+        ("x<style>never ends", "x"),
+        ("<img src='https://x/y.png' alt='a plot'>", "<em>[a plot]</em>"),
+        ("<img src='https://x/y.png'>", ""),
+        (b"\xff", "\ufffd"),
+    ],
+)
+def test_markup(markup: str | bytes, cleaned: str) -> None:
+    assert clean_markup(markup) == cleaned
+
+
+def test_long_output_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    began = time.monotonic()
+    page = render_html(executed(stream("x" * 50_000_000)), "t")
+    assert "more characters are in executed.ipynb" in page
+    assert len(page) < 1_000_000
+    assert time.monotonic() - began < 10
+    monkeypatch.setattr(page_module, "MAX_PAGE", 100)
+    page = render_html(executed(*[stream(f"{i}" + "y" * 60) for i in range(9)]), "t")
+    assert page.count("yyyy" * 10) == 1
+    assert page.count("Further outputs are in executed.ipynb") == 1
