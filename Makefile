@@ -1,0 +1,43 @@
+# The two commands: `make demo` and `make test`. Both set up what they need, and only that.
+# NBSEAL_HOME is where runs and images go; without it, your own data directory.
+
+SHELL := /bin/sh
+NBSEAL := .venv/bin/nbseal
+PYTHON := .venv/bin/python
+
+.PHONY: help setup demo test lint unit engine bench corpus clean
+
+help: ## say what can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+setup: ## virtual environment, container engine, base image
+	@scripts/setup
+
+demo: setup ## run the examples, and one of them again from its record
+	@scripts/demo
+
+test: setup lint unit engine ## everything that must pass
+
+lint: ## style, types, the direction of imports
+	@scripts/setup python
+	@$(PYTHON) -m ruff check --quiet .
+	@$(PYTHON) -m ruff format --quiet --check .
+	@$(PYTHON) -m mypy --no-error-summary
+	@.venv/bin/lint-imports --no-logo >/dev/null || .venv/bin/lint-imports
+
+unit: ## tests that start no process
+	@scripts/setup python
+	@$(PYTHON) -m pytest -q tests/unit
+
+engine: ## tests against the real container engine
+	@$(PYTHON) -m pytest -q tests/engine
+
+bench: setup ## measure: warm run, --help, image build; prints ratios
+	@$(PYTHON) -m benchmarks
+
+corpus: setup ## run every notebook of CORPUS/index.csv: make corpus CORPUS=DIR
+	@test -n "$(CORPUS)" || { echo "error: say which corpus: make corpus CORPUS=DIR" >&2; exit 2; }
+	@$(PYTHON) scripts/corpus.py "$(CORPUS)"
+
+clean: ## remove what was built in the checkout; the home stays
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
