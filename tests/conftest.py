@@ -1,0 +1,132 @@
+"""What all tests share: a home whose slow parts are made once, and the command line as users call it.
+
+The session's home is the user's own (NBSEAL_HOME, else the data directory): the base, wheels and layers are
+content by digest, so that tests only ever add to them, and the second `make test` makes nothing. Runs go into
+fresh homes that borrow those folders.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine import daemon, environments
+from engine.errors import EnvironmentFailed
+from engine.model import Base, Requirements
+from engine.progress import Silent
+from engine.settings import Home, find_home
+
+#: Folders of a home that only hold content by digest, or what can be made again from it.
+BORROWED = ("bases", "packages", "layers", "wheels", "resolutions", "images")
+
+Nbseal = Callable[..., subprocess.CompletedProcess[str]]
+MakeNotebook = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def engine() -> daemon.Engine:
+    """The container engine of this machine; tests that need one fail where there is none."""
+    return daemon.connect()
+
+
+@pytest.fixture(scope="session")
+def home(engine: daemon.Engine) -> Home:
+    """A home with the base image in it, and in the engine."""
+    home = find_home()
+    try:
+        environments.ensure_base(home, engine, Silent())
+    except EnvironmentFailed:
+        environments.build_base(home, engine, Silent(), repin=True)
+    return home
+
+
+@pytest.fixture(scope="session")
+def base(home: Home, engine: daemon.Engine) -> Base:
+    """The base of this version."""
+    return environments.ensure_base(home, engine, Silent())
+
+
+@pytest.fixture(scope="session")
+def kernel_image(home: Home, engine: daemon.Engine, base: Base) -> str:
+    """The id of an image with the kernel and nothing else."""
+    lock = environments.resolve(Requirements(), base, home, engine, Silent())
+    wheels = environments.fetch(lock, base, home, Silent())
+    return environments.build(base, wheels, home, engine, Silent()).id
+
+
+@pytest.fixture
+def fresh_home(home: Home, tmp_path: Path) -> Home:
+    """A home without runs, which borrows all that is slow to make."""
+    fresh = Home(tmp_path / "home")
+    fresh.root.mkdir()
+    for name in BORROWED:
+        (home.root / name).mkdir(parents=True, exist_ok=True)
+        (fresh.root / name).symlink_to(home.root / name)
+    return fresh
+
+
+@pytest.fixture
+def nbseal(fresh_home: Home, tmp_path: Path) -> Nbseal:
+    """Call the command line in a process of its own: ``nbseal("run", path, home=..., cwd=..., env=...)``."""
+
+    def call(
+        *arguments: object,
+        home: Home = fresh_home,
+        cwd: Path = tmp_path,
+        env: dict[str, str] | None = None,
+        timeout: float = 600,
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "engine", *map(str, arguments)],
+            cwd=cwd,
+            env={**os.environ, "NBSEAL_HOME": str(home.root), "COLUMNS": "120", **(env or {})},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return call
+
+
+@pytest.fixture
+def notebook(tmp_path: Path) -> MakeNotebook:
+    """Write a notebook of code cells: ``notebook("x = 1", "print(x)", name="n.ipynb", tags={0: ["parameters"]})``."""
+
+    def make(
+        *cells: str, name: str = "notebook.ipynb", tags: dict[int, Sequence[str]] | None = None, **metadata: Any
+    ) -> Path:
+        path = tmp_path / "project" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (path.parent / "nbseal.yml").touch()
+        document = {
+            "cells": [
+                {
+                    "cell_type": "code",
+                    "id": f"cell-{index}",
+                    "metadata": {"tags": list((tags or {}).get(index, []))},
+                    "execution_count": None,
+                    "outputs": [],
+                    "source": source,
+                }
+                for index, source in enumerate(cells)
+            ],
+            "metadata": {
+                "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
+                **metadata,
+            },
+            "nbformat": 4,
+            "nbformat_minor": 5,
+        }
+        path.write_text(json.dumps(document), encoding="utf-8")
+        return path
+
+    return make
