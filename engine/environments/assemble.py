@@ -1,0 +1,170 @@
+"""An image's config, byte for byte, and its way into the engine.
+
+The config follows the OCI image specification 1.1 ("Image Configuration"), which is also Docker's; its
+sha256 is the image id. Loading follows Docker's image specification 1.2 (``docker save`` archives:
+manifest.json, a config, layer tars).
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from engine.daemon import LABEL, Engine
+from engine.digests import bare, canonical_json, sha256_bytes
+from engine.environments.layers import LayersMissing, find_damaged, has_layer, layer_file
+from engine.errors import EnvironmentFailed
+from engine.model import Layer
+from engine.progress import Progress
+from engine.settings import SOURCE_DATE_EPOCH, Home
+
+_CHUNK = 1 << 20
+_TIME = "1980-01-01T00:00:00Z"  # SOURCE_DATE_EPOCH
+_MOST_COMPARED = 200  # images whose layers are asked for before a load
+
+
+def image_config(
+    layers: Sequence[Layer], *, environment: Mapping[str, str], labels: Mapping[str, str] | None = None
+) -> bytes:
+    """The config of the image with these layers, lowest first; the same arguments give the same bytes.
+
+    ``labels`` must hold only what is the same on every machine. What a layer is called is no part of it.
+    """
+    config = {
+        "architecture": "amd64",
+        "os": "linux",
+        "created": _TIME,
+        "config": {
+            "Env": [f"{name}={value}" for name, value in sorted(environment.items())],
+            "Labels": {LABEL: "image", **(labels or {})},
+            "WorkingDir": "/",
+        },
+        "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
+        "history": [{"created": _TIME, "created_by": "nbseal"} for _ in layers],
+    }
+    return canonical_json(config)
+
+
+def has_image(image_id: str, engine: Engine) -> bool:
+    """Whether the engine holds exactly this image."""
+    from docker.errors import ImageNotFound
+
+    try:
+        return engine.client.images.get(image_id).id == image_id
+    except ImageNotFound:
+        return False
+
+
+def load(
+    config: bytes, layers: Sequence[Layer], home: Home, engine: Engine, progress: Progress, *, kind: str = "image"
+) -> str:
+    """Make the engine hold the image of ``config``, tagged ``nbseal/<kind>:<12 hex>``; returns its id.
+
+    Layer tars are streamed from the home. Where the engine has the lowest layers already, their bytes are
+    left out, and their tars need not be in the home. Raises LayersMissing when others are not there or
+    damaged, EnvironmentFailed when the engine refuses or made another image of it.
+    """
+    image_id = sha256_bytes(config)
+    if has_image(image_id, engine):
+        return image_id
+    tag = f"nbseal/{kind}:{bare(image_id)[:12]}"
+    present = _common_chain([layer.diff_id for layer in layers], engine) if _skips_layers(engine) else 0
+    failure = _send(config, layers, present, tag, home, engine, progress)
+    if failure and present:
+        failure = _send(config, layers, 0, tag, home, engine, progress)
+    if failure:
+        damaged = find_damaged(layers, home)
+        if damaged:
+            raise LayersMissing(damaged)
+        raise EnvironmentFailed(f"The container engine did not load the image: {failure}.", "See `nbseal doctor`.")
+    if not has_image(image_id, engine):
+        raise EnvironmentFailed(
+            f"The container engine loaded the image under another id than {image_id}.",
+            "nbseal needs an engine that identifies images by their config: Docker with its own image store "
+            '(not "containerd-snapshotter"), or Podman.',
+        )
+    return image_id
+
+
+def _skips_layers(engine: Engine) -> bool:
+    """Docker's own image store does not open the tar of a layer whose whole chain it has; others read all."""
+    status = engine.info.get("DriverStatus") or ()
+    return engine.name == "docker" and not any("io.containerd" in str(value) for _, value in status)
+
+
+def _common_chain(diff_ids: Sequence[str], engine: Engine) -> int:
+    """How many of the lowest layers belong to one image that the engine holds."""
+    from docker.errors import ImageNotFound
+
+    api: Any = engine.client.api  # the plain API: one request for each image
+    most = 0
+    for listed in api.images(filters={"label": LABEL})[:_MOST_COMPARED]:
+        try:
+            held = api.inspect_image(listed["Id"])["RootFS"].get("Layers") or []
+        except ImageNotFound:  # removed meanwhile
+            continue
+        common = 0
+        for ours, theirs in zip(diff_ids, held, strict=False):
+            if ours != theirs:
+                break
+            common += 1
+        most = max(most, common)
+    return most
+
+
+def _send(
+    config: bytes, layers: Sequence[Layer], present: int, tag: str, home: Home, engine: Engine, progress: Progress
+) -> str:
+    """One load without the bytes of the first ``present`` layers; the engine's reason when it refuses."""
+    from docker.errors import APIError
+    from requests.exceptions import RequestException
+
+    api: Any = engine.client.api
+    sent = layers[present:]
+    missing = [layer for layer in sent if not has_layer(layer, home)]
+    if missing:
+        raise LayersMissing(missing)
+    with progress.task("Loading the image into the engine", sum(layer.size for layer in sent)) as advance:
+
+        def counted() -> Iterator[bytes]:
+            for chunk in _archive(config, layers, present, tag, home):
+                yield chunk
+                advance(len(chunk))
+
+        try:
+            for line in api.load_image(counted(), quiet=True):
+                if "error" in line:
+                    return str(line["error"])
+        except (APIError, RequestException) as error:
+            return str(getattr(error, "explanation", None) or error)
+    return ""
+
+
+def _archive(config: bytes, layers: Sequence[Layer], present: int, tag: str, home: Home) -> Iterator[bytes]:
+    """A ``docker save`` archive, piece by piece."""
+    name = f"{bare(sha256_bytes(config))}.json"
+    files = [f"{bare(layer.diff_id)}.tar" for layer in layers]
+    manifest: list[dict[str, Any]] = [{"Config": name, "RepoTags": [tag], "Layers": files}]
+    for path, content in ((name, config), ("manifest.json", json.dumps(manifest).encode())):
+        yield _header(path, len(content))
+        yield content + bytes(-len(content) % tarfile.BLOCKSIZE)
+    for layer, path in list(zip(layers, files, strict=True))[present:]:
+        yield _header(path, layer.size)
+        left = layer.size
+        with layer_file(layer, home).open("rb") as file:
+            while left:
+                data = file.read(min(_CHUNK, left))
+                if not data:
+                    raise LayersMissing([layer])
+                left -= len(data)
+                yield data
+        yield bytes(-layer.size % tarfile.BLOCKSIZE)
+    yield bytes(2 * tarfile.BLOCKSIZE)
+
+
+def _header(path: str, size: int) -> bytes:
+    info = tarfile.TarInfo(path)
+    info.size, info.mtime = size, SOURCE_DATE_EPOCH
+    return info.tobuf(tarfile.GNU_FORMAT)

@@ -1,0 +1,157 @@
+"""Images of users' environments: a base, a frame for the kernel environment, and layers of distributions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from engine.daemon import Engine
+from engine.digests import bare, sha256_bytes
+from engine.environments.assemble import has_image, image_config, load
+from engine.environments.grouping import Member, group
+from engine.environments.layers import (
+    LayersMissing,
+    merge_layers,
+    pack_tree,
+    pack_wheels,
+    recall_merged,
+    recall_wheels,
+)
+from engine.environments.tars import Link, Tree
+from engine.errors import EnvironmentFailed
+from engine.files import write_json
+from engine.model import Base, Image, Layer, Wheel
+from engine.progress import Progress
+from engine.settings import Home
+
+PREFIX = "/opt/kernel"
+_ENVIRONMENT = {"PATH": f"{PREFIX}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+
+
+def build(base: Base, wheels: Sequence[Wheel], home: Home, engine: Engine, progress: Progress) -> Image:
+    """The image of ``base`` with ``wheels``, in the engine and remembered in the home.
+
+    Nothing is packed or loaded when both have it. The engine must hold the base. Raises
+    EnvironmentFailed when a wheel cannot be laid out or the engine does not take the image.
+    """
+    _refuse_twins(wheels)
+    image = _recall(base, wheels, home, engine)
+    if image is not None and has_image(image.id, engine) and remembered_image(home, image.id) == image:
+        return image
+    try:
+        return _make(base, wheels, home, engine, progress)
+    except LayersMissing:
+        # What was damaged has been removed, so this packs it again; a base's own layers stay missing.
+        return _make(base, wheels, home, engine, progress)
+
+
+def load_image(image: Image, home: Home, engine: Engine, progress: Progress) -> None:
+    """Make the engine hold exactly this image again: from layers in the home, else from its base and wheels.
+
+    Raises EnvironmentFailed saying what is missing, or that these wheels give another image today.
+    """
+    from engine.environments.base import hold_base, load_base
+
+    if has_image(image.id, engine):
+        return
+    config = _read_config(home, image.id)
+    if config and image.layers:
+        try:
+            load(config, image.layers, home, engine, progress)
+            return
+        except LayersMissing:
+            progress.say("Some layers of the image are gone; they are made again from its wheels.")
+    base = load_base(home, image.base)
+    hold_base(base, home, engine, progress)
+    made = build(base, image.wheels, home, engine, progress)
+    if made.id != image.id:
+        raise EnvironmentFailed(
+            f"The recorded base and wheels give the image {made.id}, not {image.id}.",
+            "Repeat the run with the version of nbseal that recorded it.",
+        )
+
+
+def remembered_image(home: Home, image_id: str) -> Image | None:
+    """What an image was made of, or None when the home does not know it."""
+    try:
+        document = json.loads((home.images / f"{bare(image_id)}.json").read_bytes())
+        return Image(
+            id=document["id"],
+            base=document["base"],
+            wheels=tuple(Wheel(**wheel) for wheel in document["wheels"]),
+            layers=tuple(Layer(**layer) for layer in document["layers"]),
+        )
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _read_config(home: Home, image_id: str) -> bytes | None:
+    """The recorded config: another version of nbseal might write another one for the same layers."""
+    try:
+        config = json.loads((home.images / f"{bare(image_id)}.json").read_bytes())["config"].encode()
+    except (FileNotFoundError, ValueError, KeyError, AttributeError):
+        return None
+    return config if sha256_bytes(config) == image_id else None
+
+
+def _refuse_twins(wheels: Sequence[Wheel]) -> None:
+    names = [wheel.name for wheel in wheels]
+    for name in names:
+        if names.count(name) > 1:
+            raise EnvironmentFailed(f"The lock holds {name} more than once.", "Resolve it again with --upgrade.")
+
+
+def _frame(base: Base, home: Home) -> Layer:
+    """What makes /opt/kernel a virtual environment (PEP 405): it lies under the distributions."""
+    major_minor = ".".join(base.python.split(".")[:2])
+    settings = f"home = /usr/bin\ninclude-system-site-packages = false\nversion = {base.python}\n"
+    root = PREFIX.lstrip("/")
+    files: Tree = {
+        f"{root}/pyvenv.cfg": settings.encode(),
+        f"{root}/bin/python3": Link("/usr/bin/python3"),
+        f"{root}/bin/python": Link("python3"),
+        f"{root}/bin/python{major_minor}": Link("python3"),
+        f"{root}/lib64": Link("lib"),
+        f"{root}/lib/python{major_minor}/site-packages/.keep": b"",
+    }
+    return pack_tree(files, home, "frame of the kernel environment")
+
+
+def _groups(base: Base, wheels: Sequence[Wheel], packed: Sequence[Layer]) -> list[list[Layer]]:
+    """The distributions' layers as they share layers of the image, lowest first."""
+    by_name = {wheel.name: layer for wheel, layer in zip(wheels, packed, strict=True)}
+    members = [Member(name, layer.size) for name, layer in by_name.items()]
+    return [[by_name[member.name] for member in shared] for shared in group(members, len(base.layers) + 1)]
+
+
+def _describe(base: Base, wheels: Sequence[Wheel], frame: Layer, distributions: Sequence[Layer]) -> tuple[Image, bytes]:
+    layers = (*base.layers, frame, *distributions)
+    config = image_config(layers, environment=_ENVIRONMENT)
+    ordered = tuple(sorted(wheels, key=lambda wheel: wheel.name))
+    return Image(sha256_bytes(config), base.id, ordered, layers), config
+
+
+def _recall(base: Base, wheels: Sequence[Wheel], home: Home, engine: Engine) -> Image | None:
+    """The image that these wheels became before, or None when some layer of it was never made here."""
+    known = [layer for layer in recall_wheels(base.id, wheels, PREFIX, home, engine) if layer is not None]
+    if len(known) < len(wheels):
+        return None
+    merged = [recall_merged(shared, home) for shared in _groups(base, wheels, known)]
+    distributions = [layer for layer in merged if layer is not None]
+    if len(distributions) < len(merged):
+        return None
+    return _describe(base, wheels, _frame(base, home), distributions)[0]
+
+
+def _make(base: Base, wheels: Sequence[Wheel], home: Home, engine: Engine, progress: Progress) -> Image:
+    packed = pack_wheels(base.id, wheels, PREFIX, home, engine, progress)
+    distributions = [merge_layers(shared, home, _named(shared)) for shared in _groups(base, wheels, packed)]
+    image, config = _describe(base, wheels, _frame(base, home), distributions)
+    load(config, image.layers, home, engine, progress)
+    write_json(home.images / f"{bare(image.id)}.json", {**asdict(image), "config": config.decode()})
+    return image
+
+
+def _named(layers: Sequence[Layer]) -> str:
+    return layers[0].of if len(layers) == 1 else f"{len(layers)} small distributions"

@@ -1,0 +1,303 @@
+"""The home's layers: made once, kept by digest, made again when they are gone or damaged.
+
+``layers/<diff id>.tar`` holds a layer, ``layers/keys/<key>.json`` says which layer came of which
+ingredients. Layer tars are not fsynced: they are a cache, the engine checks each against its digest when
+it loads it, and ``find_damaged`` names those that are not what they should be.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from engine.daemon import Engine, Mount, run_tool
+from engine.digests import bare, digest_of, sha256_file
+from engine.environments import tars
+from engine.errors import EnvironmentFailed
+from engine.files import locked, remove_tree, write_json
+from engine.model import Layer, Wheel
+from engine.progress import Progress
+from engine.settings import SOURCE_DATE_EPOCH, Home
+
+#: Part of every key: raise it when packer.py or tars.py write other bytes than before.
+LAYOUT = 1
+_PYTHON = ("/usr/bin/python3", "-S", "-s", "-B", "-W", "ignore")
+_PACKER = "/nbseal/packer.py"
+_ENVIRONMENT = {"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"}
+
+
+def layer_file(layer: Layer, home: Home) -> Path:
+    """Where the tar of a layer is, or would be."""
+    return home.layers / f"{bare(layer.diff_id)}.tar"
+
+
+def has_layer(layer: Layer, home: Home) -> bool:
+    """Whether the home holds a file of the layer's size; its content is checked where it is used."""
+    try:
+        return layer_file(layer, home).stat().st_size == layer.size
+    except FileNotFoundError:
+        return False
+
+
+class LayersMissing(EnvironmentFailed):
+    """Layers are not in the home, or were not what their digest says; then their files have been removed."""
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        names = ", ".join(layer.of for layer in layers[:5]) + (", ..." if len(layers) > 5 else "")
+        super().__init__(
+            f"{len(layers)} layers are missing from the home or damaged: {names}.",
+            "Build the base and the image again: `nbseal base build`, `nbseal build NOTEBOOK`.",
+        )
+        self.layers = tuple(layers)
+
+
+def find_damaged(layers: Sequence[Layer], home: Home) -> tuple[Layer, ...]:
+    """Which of these layers are not in the home as their digest says; what is wrong is removed."""
+    damaged = []
+    for layer in layers:
+        path = layer_file(layer, home)
+        if not has_layer(layer, home) or sha256_file(path) != layer.diff_id:
+            path.unlink(missing_ok=True)
+            damaged.append(layer)
+    return tuple(damaged)
+
+
+# --- layers of wheels -------------------------------------------------------------------------
+
+
+def pack_wheels(
+    python_image: str, wheels: Sequence[Wheel], prefix: str, home: Home, engine: Engine, progress: Progress
+) -> tuple[Layer, ...]:
+    """One layer per wheel, in the order given, laid out below ``prefix`` for the Python of ``python_image``.
+
+    What the home has already costs no container, except one for an image whose Python was never seen.
+    Raises EnvironmentFailed for a wheel that cannot be laid out, is damaged or is missing.
+    """
+    with locked(home.layers / "lock"):
+        known = recall_wheels(python_image, wheels, prefix, home, engine)
+        found = {wheel.sha256: layer for wheel, layer in zip(wheels, known, strict=True) if layer is not None}
+        missing = [wheel for wheel in wheels if wheel.sha256 not in found or not has_layer(found[wheel.sha256], home)]
+        if missing:
+            identity = _identify(python_image, home, engine)
+            for wheel, layer in _pack(python_image, missing, prefix, home, engine, progress):
+                _remember(_wheel_key(wheel, prefix, identity), layer, home)
+                found[wheel.sha256] = layer
+    return tuple(found[wheel.sha256] for wheel in wheels)
+
+
+def recall_wheels(
+    python_image: str, wheels: Sequence[Wheel], prefix: str, home: Home, engine: Engine
+) -> tuple[Layer | None, ...]:
+    """The layers that these wheels became before, whether their tars are still there or not."""
+    identity = _identify(python_image, home, engine)
+    return tuple(_recall(_wheel_key(wheel, prefix, identity), home) for wheel in wheels)
+
+
+def _wheel_key(wheel: Wheel, prefix: str, identity: str) -> str:
+    return digest_of(["wheel", LAYOUT, bare(wheel.sha256), prefix, identity])
+
+
+def _identify(python_image: str, home: Home, engine: Engine) -> str:
+    """A digest of the interpreter that compiles: its version, magic number and binary."""
+    path = home.layers / "interpreters" / f"{bare(python_image).replace('/', '_')}.json"
+    known = _read_json(path)
+    if known is None:
+        result = run_tool(
+            engine, python_image, [*_PYTHON, _PACKER, "identify"], mounts=[_program()], environment=_ENVIRONMENT
+        )
+        if result.exit_code:
+            raise EnvironmentFailed(
+                f"The Python of {python_image} does not run: {_last_line(result.stderr)}.",
+                "A base needs a Python 3.9 or newer, with its whole standard library, as /usr/bin/python3.",
+            )
+        known = json.loads(result.stdout)
+        write_json(path, known)
+    return digest_of(known)
+
+
+def _pack(
+    python_image: str, wheels: Sequence[Wheel], prefix: str, home: Home, engine: Engine, progress: Progress
+) -> list[tuple[Wheel, Layer]]:
+    """Run the packer on wheels that the home has no layer of."""
+    # Largest first, so that no processor is left with a large one at the end.
+    ordered = sorted({wheel.sha256: wheel for wheel in wheels}.values(), key=lambda wheel: (-wheel.size, wheel.name))
+    for wheel in ordered:
+        if not wheel_file(wheel, home).is_file():
+            raise EnvironmentFailed(f"The wheel {wheel.filename} is not in the home.", "Build with the network on.")
+    with _workplace(home) as folder:
+        request, output = folder / "request.json", folder / "out"
+        output.mkdir()
+        listed = [{"sha256": bare(wheel.sha256), "filename": wheel.filename} for wheel in ordered]
+        write_json(request, {"prefix": prefix, "mtime": SOURCE_DATE_EPOCH, "wheels": listed})
+        mounts = [
+            _program(),
+            Mount(request.absolute(), "/nbseal/request.json"),
+            Mount(home.wheels.absolute(), "/wheels"),
+            Mount(output.absolute(), "/out", writable=True),
+        ]
+        with progress.task("Packing layers", len(ordered)) as advance, _count_answers(output, advance):
+            result = run_tool(
+                engine,
+                python_image,
+                [*_PYTHON, _PACKER, "/nbseal/request.json", "/out"],
+                mounts=mounts,
+                environment=_ENVIRONMENT,
+                timeout=3600,
+            )
+        if result.exit_code:
+            raise EnvironmentFailed(f"Packing layers failed: {_last_line(result.stderr)}.")
+        return [(wheel, _take(wheel, output, home)) for wheel in ordered]
+
+
+def _take(wheel: Wheel, output: Path, home: Home) -> Layer:
+    """Move one layer from the packer's output into the home."""
+    answer = _read_json(output / f"{bare(wheel.sha256)}.json") or {"failed": "the packer left no answer"}
+    if "damaged" in answer:
+        wheel_file(wheel, home).unlink(missing_ok=True)
+        raise EnvironmentFailed(
+            f"The wheel {wheel.filename} in the home was damaged; it has been removed.",
+            "Run the same command again: the wheel is then fetched anew.",
+        )
+    if "refused" in answer:
+        raise EnvironmentFailed(
+            f"The wheel {wheel.filename} cannot be installed: {answer['refused']}.",
+            f"Choose another version of {wheel.name}, or tell its makers.",
+        )
+    if "failed" in answer:
+        raise EnvironmentFailed(f"The wheel {wheel.filename} could not be packed: {answer['failed']}.")
+    layer = Layer(str(answer["diff_id"]), int(answer["size"]), f"{wheel.name} {wheel.version}")
+    (output / f"{bare(wheel.sha256)}.tar").rename(layer_file(layer, home))
+    return layer
+
+
+def wheel_file(wheel: Wheel, home: Home) -> Path:
+    """Where the wheel is in the home."""
+    return home.wheels / bare(wheel.sha256) / wheel.filename
+
+
+def _program() -> Mount:
+    return Mount(Path(__file__).resolve().with_name("packer.py"), _PACKER)
+
+
+@contextmanager
+def _count_answers(output: Path, advance: Callable[[int], None]) -> Iterator[None]:
+    """Advance ``progress`` while the packer runs: it leaves an answer for each distribution."""
+    done = threading.Event()
+
+    def watch() -> None:
+        seen = 0
+        while not done.wait(0.2):
+            now = sum(1 for _ in output.glob("*.json"))
+            advance(now - seen)
+            seen = now
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+
+
+# --- other layers -----------------------------------------------------------------------------
+
+
+def normalise_tar(source: Path | BinaryIO, home: Home, of: str) -> Layer:
+    """A layer with the content of any tar (compressed or not, a file or a stream); see ``tars.merge``.
+
+    Numeric owners, modes and whiteouts are kept, so that it serves for a root file system and for a layer of
+    ``docker build`` alike. Times become SOURCE_DATE_EPOCH: bytecode that carries its source's time goes stale.
+    """
+    if isinstance(source, Path):
+        return _write(lambda output: tars.merge([source], output), home, of)
+    with _workplace(home) as folder:
+        copy = folder / "source.tar"
+        with copy.open("wb") as file:
+            shutil.copyfileobj(source, file, 1 << 20)
+        return _write(lambda output: tars.merge([copy], output), home, of)
+
+
+def pack_tree(files: tars.Tree, home: Home, of: str) -> Layer:
+    """A layer of a small tree of ours: path without a leading slash to bytes, ``Program`` or ``Link``."""
+    return _write(lambda output: tars.write_tree(files, output), home, of)
+
+
+def merge_layers(layers: Sequence[Layer], home: Home, of: str) -> Layer:
+    """One layer of several, the later ones winning; one alone stays itself. Their tars must be in the home."""
+    if len(layers) == 1:
+        return layers[0]
+    key = _merge_key(layers)
+    known = _recall(key, home)
+    if known is not None and has_layer(known, home):
+        return known
+    damaged = find_damaged(layers, home)  # no engine would notice: the merged layer has a digest of its own
+    if damaged:
+        raise LayersMissing(damaged)
+    layer = _write(lambda output: tars.merge([layer_file(layer, home) for layer in layers], output), home, of)
+    _remember(key, layer, home)
+    return layer
+
+
+def recall_merged(layers: Sequence[Layer], home: Home) -> Layer | None:
+    """What ``merge_layers`` gave for these layers before."""
+    return layers[0] if len(layers) == 1 else _recall(_merge_key(layers), home)
+
+
+def _merge_key(layers: Sequence[Layer]) -> str:
+    return digest_of(["merged", LAYOUT, [layer.diff_id for layer in layers]])
+
+
+def _write(write: Callable[[BinaryIO], tuple[str, int]], home: Home, of: str) -> Layer:
+    home.layers.mkdir(parents=True, exist_ok=True)
+    with _workplace(home) as folder:
+        path = folder / "layer.tar"
+        with path.open("xb") as output:
+            diff_id, size = write(output)
+        layer = Layer(diff_id, size, of)
+        path.rename(layer_file(layer, home))
+    return layer
+
+
+@contextmanager
+def _workplace(home: Home) -> Iterator[Path]:
+    """A folder of our own in the home, on the same file system as the layers."""
+    folder = home.temporary / f"layers-{secrets.token_hex(8)}"
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        remove_tree(folder)
+
+
+def _remember(key: str, layer: Layer, home: Home) -> None:
+    write_json(
+        home.layers / "keys" / f"{bare(key)}.json", {"diff_id": layer.diff_id, "size": layer.size, "of": layer.of}
+    )
+
+
+def _recall(key: str, home: Home) -> Layer | None:
+    known = _read_json(home.layers / "keys" / f"{bare(key)}.json")
+    try:
+        return Layer(known["diff_id"], int(known["size"]), known["of"]) if known else None
+    except (KeyError, TypeError, ValueError):
+        return None  # a key file from another version: the layer is made again
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        value = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _last_line(text: bytes) -> str:
+    lines = text.decode(errors="replace").strip().splitlines()
+    return lines[-1][:300] if lines else "it said nothing"
