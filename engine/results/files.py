@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import mimetypes
 import os
@@ -79,14 +80,13 @@ def _walk(project: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
 
 def _list(folder: Path) -> list[os.DirEntry[str]]:
     try:
-        with os.scandir(folder) as entries:
-            return list(entries)
-    except PermissionError:
-        folder.chmod(0o700)  # the notebook closed it, and it is ours
+        if not os.access(folder, os.R_OK | os.X_OK):
+            folder.chmod(0o700)  # the notebook closed it, and it is ours
         with os.scandir(folder) as entries:
             return list(entries)
     except OSError as error:
-        raise _too_much("folders nested deeper than a path can be") from error
+        what = "folders nested deeper than a path can be" if error.errno == errno.ENAMETOOLONG else "a closed folder"
+        raise _too_much(what) from error
 
 
 def _describe(entry: os.DirEntry[str], budget: int) -> tuple[str, int, str, str]:

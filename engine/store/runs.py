@@ -49,7 +49,8 @@ def begin_run(
     4.5. project/ holds the snapshot and spool/ the notebook. VerificationFailed when kept source
     bytes are gone.
     """
-    sweep(home)
+    with suppress(OSError):  # what cannot be cleaned up hinders nobody
+        sweep(home)
     with own(home, record.id):
         staged = home.temporary / record.id
         try:
@@ -223,6 +224,6 @@ def _freeze(folder: Path, skip: Path) -> None:
                 if entry.path != str(skip):
                     pending.append(Path(entry.path))
             elif entry.is_file(follow_symlinks=False):
-                mode = entry.stat(follow_symlinks=False).st_mode
                 with suppress(PermissionError):  # an engine may map the container's user to another than ours
+                    mode = entry.stat(follow_symlinks=False).st_mode
                     Path(entry.path).chmod(stat.S_IMODE(mode) & 0o555 | stat.S_IRUSR)

@@ -7,6 +7,7 @@ import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -204,8 +205,10 @@ class _Walk:
                 path = f"{folder}/{entry.name}" if folder else entry.name
                 if entry.is_dir(follow_symlinks=False):
                     pending.append(path)
-                elif found := self._judge(path, entry, beside):
-                    yield found
+                else:
+                    with suppress(FileNotFoundError):  # removed since the folder was listed
+                        if found := self._judge(path, entry, beside):
+                            yield found
 
     def _judge(self, path: str, entry: os.DirEntry[str], beside: set[str]) -> _Found | None:
         judgement = judge_file(entry.name, beside)

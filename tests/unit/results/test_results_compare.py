@@ -6,21 +6,14 @@ import time
 from dataclasses import replace
 
 import pytest
-from executed_builders import code, display, error, executed, stream
+from executed_builders import code, display, ended, error, executed, stream
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.model import Comparison, Json, Limits, OutputFile, Record, Status
+from engine.model import Comparison, Json, OutputFile
 from engine.results import compare
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
-
-
-def ended(status: Status = "completed", *outputs: OutputFile) -> Record:
-    return Record(
-        id="0" * 16, hash="0" * 64, status=status, notebook="n.ipynb", image="", base="", spec={}, created="",
-        limits=Limits(), outputs=outputs,
-    )  # fmt: skip
 
 
 def between(one: Json, other: Json) -> Comparison:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from executed_builders import code, display, error, executed, reread, stream
+from executed_builders import code, display, ended, error, executed, reread, stream
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -101,8 +101,6 @@ CELL = st.fixed_dictionaries(
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cells=st.lists(CELL | JSON, max_size=4))
 def test_anything_can_be_harvested(tmp_path: Path, cells: list[Any]) -> None:
-    from test_results_compare import ended
-
     document = reread(tmp_path, {"cells": cells})
     json.dumps(document, ensure_ascii=False).encode()
     harvest_scalars(document)

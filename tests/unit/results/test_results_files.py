@@ -10,6 +10,7 @@ import pytest
 from engine import store
 from engine.digests import sha256_bytes
 from engine.errors import BadInput
+from engine.files import remove_tree
 from engine.model import Source
 from engine.progress import Silent
 from engine.results import files as files_module
@@ -101,7 +102,25 @@ def test_closed_files_and_folders(tree: tuple[Path, Source]) -> None:
     (project / "closed/x").write_text("x")
     (project / "closed/x").chmod(0)
     (project / "closed").chmod(0)
-    assert changes(project, source) == {"closed/x": "added"}
+    (project / "listed").mkdir()
+    (project / "listed/y").touch()
+    (project / "listed").chmod(0o400)
+    assert changes(project, source) == {"closed/x": "added", "listed/y": "added"}
+
+
+def test_folders_deeper_than_a_path(tree: tuple[Path, Source]) -> None:
+    project, source = tree
+    deep = os.open(project, os.O_RDONLY)
+    for _ in range(300):
+        os.mkdir("d" * 20, dir_fd=deep)
+        deeper = os.open("d" * 20, os.O_RDONLY, dir_fd=deep)
+        os.close(deep)
+        deep = deeper
+    os.close(deep)
+    with pytest.raises(BadInput, match="nested deeper"):
+        harvest_files(project, source)
+    remove_tree(project)
+    assert not project.exists()
 
 
 def test_bounds(tree: tuple[Path, Source], monkeypatch: pytest.MonkeyPatch) -> None:
