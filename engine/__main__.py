@@ -38,9 +38,8 @@ def _run() -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        if error.filename is None:
-            raise
-        complain(f"{error.strerror}: {error.filename}.", "Check the path, its permissions and the free space.")
+        where = f": {error.filename}" if error.filename else ""
+        complain(f"{error.strerror or error}{where}.", "Check the path, its permissions and the free space.")
         return 2
 
 

@@ -83,15 +83,12 @@ def run(request: Request, home: Home, progress: Progress, on_event: OnEvent) -> 
     copy = notebooks.neutralise(notebooks.substitute(original, flags, values))
     root = store.find_project_root(request.notebook, home)
     requirements = _requirements(original, request.notebook, root, request.wanted)
-    for warning in original.warnings:
-        progress.say(warning)
-
     engine = daemon.connect()
     base = environments.ensure_base(home, engine, progress)
     lock = _resolve(request.notebook, requirements, request.wanted, base, home, engine, progress)
     image = environments.build(base, environments.fetch(lock, base, home, progress), home, engine, progress)
-    source = store.snapshot(root, request.notebook, home, progress)
     inputs = store.keep_inputs(request.inputs, request.notebook, root, home, progress)
+    source = store.snapshot(root, request.notebook, home, progress, inputs)
     spec = Spec(
         notebook=notebooks.notebook_digest(copy),
         flags=values,
@@ -99,9 +96,15 @@ def run(request: Request, home: Home, progress: Progress, on_event: OnEvent) -> 
         inputs=inputs,
         image=image.id,
         environment=containers.environment(),
-        directory=request.notebook.absolute().parent.relative_to(root).as_posix(),
+        directory=store.folder_in(root, request.notebook),
     )
-    notes = (*original.warnings, *(f"left out, looks like a secret: {path}" for path in source.secrets))
+    notes = (
+        *original.warnings,
+        *(f"not in the source snapshot: {path} looks like a secret" for path in source.secrets),
+        *(f"not in the source snapshot: {what}" for what in source.left_out),
+    )
+    for note in notes:
+        progress.say(f"  {note}")
     plan = Plan(spec, copy, original, lock.text, image, source, values, inputs, notes)
     return _execute(plan, request.limits, home, engine, progress, on_event)
 
@@ -192,14 +195,21 @@ def _execute(
 
 def _finish(run: store.RunDirectory, record: Record, outcome: Outcome, source: Source) -> Record:
     """Harvest what the execution left, compare a rerun with its original, publish the record."""
-    document = results.read_executed(run.spool / "executed.ipynb")
+    targets = [item.target for item in record.inputs]
+    try:
+        document = results.read_executed(run.spool / "executed.ipynb")
+        outputs = results.harvest_files(run.project, source, targets)
+    except BadInput as error:
+        # The notebook may write anything there. Whatever it is, the run is recorded, and says so.
+        document, outputs = results.read_executed(run.notebook), ()
+        outcome = replace(outcome, status="failed", reason=error.message)
     scalars = results.harvest_scalars(document)
     finished = replace(
         record,
         status=outcome.status,
         outcome=outcome,
-        scalars={scalar.name: scalar.value for scalar in scalars},
-        outputs=results.harvest_files(run.project, source, [item.target for item in record.inputs]),
+        scalars=results.last_values(scalars),
+        outputs=outputs,
     )
     if record.rerun_of:
         finished = replace(finished, comparison=_compare(run.home, finished, document))
@@ -262,35 +272,46 @@ def _recorded_plan(old: Record, kept: store.RunDirectory) -> Plan:
 
 
 def runs(home: Home, progress: Progress) -> tuple[store.Summary, ...]:
-    """All runs, newest first, after settling those whose process died."""
-    settle(home, progress)
-    return store.list_runs(home)
+    """All runs, newest first, after settling those whose process died. Damaged ones are named."""
+    alive = settle(home, progress)
+    for problem in store.damaged_runs(home).values():
+        progress.say(problem)
+    return tuple(replace(item, status="running") if item.id in alive else item for item in store.list_runs(home))
 
 
 def find(prefix: str, home: Home, progress: Progress) -> Record:
     """One run by id or hash or the beginning of one."""
-    settle(home, progress)
-    return store.load_record(home, store.find_run(home, prefix))
+    alive = settle(home, progress)
+    record = store.load_record(home, store.find_run(home, prefix))
+    return replace(record, status="running", outcome=None) if record.id in alive else record
 
 
-def settle(home: Home, progress: Progress) -> None:
-    """Finish the records of runs whose process died: their container may have run on to its end."""
+def settle(home: Home, progress: Progress) -> frozenset[str]:
+    """Finish the records of runs whose process died; the ids of those whose container is still at work.
+
+    The container outlives its process, so such a run may have completed. Without an engine nothing
+    can be said about containers, and so nothing is decided.
+    """
     left = store.unfinished(home)
     if not left:
-        return
+        return frozenset()
     try:
         engine = daemon.connect()
     except EngineUnavailable:
-        return  # nothing can be said about their containers, so nothing is decided
+        return frozenset()
+    alive = set()
     for run_id in left:
         with store.adopt(home, run_id) as adopted:
             if adopted is None:
                 continue
             run, record = adopted
             outcome = containers.settle(engine, run_id, run.spool, lambda event: None)
-            if outcome is not None:
-                record = _finish(run, record, outcome, store.read_source(run))
-                progress.say(f"Run {run_id} had lost its process; it is now recorded as {record.status}.")
+            if outcome is None:
+                alive.add(run_id)
+                continue
+            record = _finish(run, record, outcome, store.read_source(run))
+            progress.say(f"Run {run_id} had lost its process; it is now recorded as {record.status}.")
+    return frozenset(alive)
 
 
 def logs(prefix: str, home: Home, progress: Progress) -> str:
