@@ -85,9 +85,10 @@ class Indexes:
         if self.find_links:
             result["UV_FIND_LINKS"] = ",".join(url.replace(",", "%2C") for url in self.find_links)
         if self.certificates:
-            folder = Path(self.certificates).is_dir()
-            result.pop("SSL_CERT_FILE", None)
-            result["SSL_CERT_DIR" if folder else "SSL_CERT_FILE"] = self.certificates
+            if self.certificates != environment.get("SSL_CERT_FILE"):
+                result.pop("SSL_CERT_DIR", None)  # a bundle of pip's is all that pip trusts
+                result.pop("SSL_CERT_FILE", None)
+            result["SSL_CERT_DIR" if Path(self.certificates).is_dir() else "SSL_CERT_FILE"] = self.certificates
         else:
             result["UV_SYSTEM_CERTS"] = "true"  # as pip does; uv would trust only the list that it carries
         if self.client_certificate:

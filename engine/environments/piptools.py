@@ -70,7 +70,7 @@ def solve_with_pip_tools(
 
 
 def _image(base: Base, home: Home, engine: Engine, progress: Progress) -> Image:
-    from engine.environments.assemble import build
+    from engine.environments.images import build
 
     text = (resources() / "images/pip-tools.lock").read_text()
     lock = make_lock(parse_lock(text, marker_environment(base)), "", base)

@@ -40,11 +40,11 @@ _HINTS = (
         "installs wheels only. Ask for a version that has one.",
     ),
     (
-        r"Requires-Python|requires a different Python|Python>=|Python<|requires-python",
+        r"Requires-Python|requires Python|requires a different Python|Python>=|Python<|requires-python",
         "Ask for a version that supports the Python of the base image.",
     ),
     (
-        r"was not found in|no version of|there are no versions|No matching distribution|"
+        r"was not found in|no version of|there are no versions|only \S+ is available|No matching distribution|"
         r"Could not find a version|No files? found|no longer",
         "Check the name and the version, and whether the host's indexes have it as a wheel.",
     ),
@@ -52,16 +52,23 @@ _HINTS = (
 _CONFLICT = "Loosen or remove one of the requirements named there."
 
 
-def resolve_failed(output: str) -> EnvironmentFailed:
+def resolve_failed(output: str, note: str = "") -> EnvironmentFailed:
     """The error for a resolution that failed; ``output`` is all that uv or pip-compile printed."""
     text = _clean(output)
-    return EnvironmentFailed("The requirements cannot be resolved: " + _shorten(_reason(text)), _hint(text))
+    reason = _reason(text) + (f"\n{note}" if note else "")
+    return EnvironmentFailed("The requirements cannot be resolved: " + _shorten(reason), _hint(f"{output}\n{note}"))
 
 
 def fetch_failed(output: str) -> EnvironmentFailed:
     """The error for locked files that pip could not fetch."""
     text = _clean(output)
-    return EnvironmentFailed("The locked distributions cannot be fetched: " + _shorten(_reason(text)), _hint(text))
+    return EnvironmentFailed("The locked distributions cannot be fetched: " + _shorten(_reason(text)), _hint(output))
+
+
+def unreachable(output: str) -> str:
+    """uv's own line about an index that answered with a refusal; "" when there is none."""
+    found = re.search(r"^hint: (An index .*)$", output, re.MULTILINE)
+    return redact(found[1]) if found else ""
 
 
 def undated(output: str) -> tuple[str, ...]:
@@ -110,13 +117,19 @@ def _uv_reason(text: str) -> str:
 def _pip_reason(text: str) -> str:
     """pip's ERROR lines and, for a conflict, who asked for what; never the traceback of pip-compile."""
     lines = text.splitlines()
-    errors = [line.removeprefix("ERROR: ").strip() for line in lines if line.startswith("ERROR:")]
+    errors = [match[1] for line in lines if (match := re.match(r"\s*ERROR: (.*)", line))]
     asked = [line.strip() for line in lines if re.match(r"\s+(The user requested|\S+ \S+ depends on) ", line)]
-    found = [line for line in errors if "ResolutionImpossible" not in line]
+    found = [line for line in errors if not re.search("ResolutionImpossible|Ignored the following", line)]
     exception = re.match(r"(?:\w+\.)+\w+: (.*)", lines[-1]) if lines else None
     if not found and exception:
         found = [exception[1]]
-    return "\n".join(dict.fromkeys([re.sub(r" \(from [^)]*\)", "", line) for line in found] + asked))
+    return "\n".join(dict.fromkeys([_without_lists(line) for line in found] + asked))
+
+
+def _without_lists(line: str) -> str:
+    """pip's line with the newest three of "(from versions: ...)" and without "(from -r ...)"."""
+    line = re.sub(r" \(from (?!versions:)[^)]*\)", "", line)
+    return re.sub(r"\(from versions: (?:.*, )?([^,]+, [^,]+, [^,]+)\)", r"(from versions: ... \1)", line)
 
 
 def _shorten(reason: str) -> str:

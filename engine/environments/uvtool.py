@@ -15,7 +15,7 @@ from engine.digests import PREFIX
 from engine.environments.indexes import Indexes, read_indexes
 from engine.environments.lockfile import Entry, marker_environment, parse_lock, platform_of
 from engine.environments.question import Question
-from engine.environments.reasons import resolve_failed, undated
+from engine.environments.reasons import resolve_failed, undated, unreachable
 from engine.environments.tags import best
 from engine.errors import EnvironmentFailed
 from engine.model import Base, Json
@@ -67,19 +67,29 @@ def _run(arguments: list[str], folder: Path, question: Question, base: Base, ind
         *("--no-header", "--no-progress", "--color", "never"),
         *(["--exclude-newer", question.before] if question.before else []),
     ]
+    environment = indexes.uv_environment(os.environ)
+    code, said = _uv(command, folder, environment)
+    if code and "was not found in" in said:
+        # Over all indexes uv passes in silence over one that refuses our credentials; one by one it says so.
+        strict = ["first-index" if part == "unsafe-best-match" else part for part in command]
+        raise resolve_failed(said, unreachable(_uv(strict, folder, environment)[1]))
+    if code:
+        raise resolve_failed(said)
+    return said
+
+
+def _uv(command: list[str], folder: Path, environment: dict[str, str]) -> tuple[int, str]:
     result = subprocess.run(
         command,
         cwd=folder,
-        env=indexes.uv_environment(os.environ),
+        env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         errors="replace",
         check=False,
     )
-    if result.returncode:
-        raise resolve_failed(result.stderr)
-    return result.stderr
+    return result.returncode, result.stderr
 
 
 def _digest(entry: Entry, wheels: list[Json], base: Base) -> str:

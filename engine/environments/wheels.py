@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from engine.digests import bare, digest_of, sha256_file
@@ -23,6 +26,7 @@ from engine.settings import Home
 
 #: pip fetches one file after another; measured, two of it took a third of the time of one, four were no faster.
 PROCESSES = 2
+_UNFINISHED = ".fetch-"
 
 
 def fetch(lock: Lock, base: Base, home: Home, progress: Progress) -> tuple[Wheel, ...]:
@@ -81,8 +85,9 @@ def _same_version(first: str, second: str) -> bool:
 def _fetch(
     missing: Sequence[Distribution], base: Base, home: Home, advance: Callable[[int], None]
 ) -> dict[Distribution, Wheel]:
-    home.temporary.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="fetch-", dir=home.temporary) as name:
+    home.wheels.mkdir(parents=True, exist_ok=True)
+    _sweep(home)
+    with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=home.wheels) as name:  # a rename away from its place
         parts = [list(missing[start::PROCESSES]) for start in range(min(PROCESSES, len(missing)))]
         folders = [Path(name) / str(number) for number in range(len(parts))]
         environment = read_indexes(os.environ).pip_environment(os.environ)
@@ -92,6 +97,14 @@ def _fetch(
                 for part, folder in zip(parts, folders, strict=True)
             ]
         return {item: wheel for job in jobs for item, wheel in _keep_all(job.result(), base, home).items()}
+
+
+def _sweep(home: Home) -> None:
+    """Remove what killed fetches left; one that is a day old is surely dead."""
+    for folder in home.wheels.glob(f"{_UNFINISHED}*"):
+        with suppress(OSError):
+            if time.time() - folder.stat().st_mtime > 86_400:
+                shutil.rmtree(folder)
 
 
 def _download(
