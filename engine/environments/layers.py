@@ -25,11 +25,10 @@ from engine.model import Layer, Wheel
 from engine.progress import Progress
 from engine.settings import SOURCE_DATE_EPOCH, Home
 
-#: Part of every key: raise it when packer.py or tars.py write other bytes than before.
+#: Part of every key: raise it when packing/ or tars.py write other bytes than before.
 LAYOUT = 1
-_PYTHON = ("/usr/bin/python3", "-S", "-s", "-B", "-W", "ignore")
-_PACKER = "/nbseal/packer.py"
-_ENVIRONMENT = {"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"}
+_PACKER = ("/usr/bin/python3", "-S", "-s", "-B", "-W", "ignore", "-m", "packing")
+_ENVIRONMENT = {"PYTHONHASHSEED": "0", "PYTHONPATH": "/nbseal", "LC_ALL": "C.UTF-8"}
 
 
 def layer_file(layer: Layer, home: Home) -> Path:
@@ -108,9 +107,7 @@ def _identify(python_image: str, home: Home, engine: Engine) -> str:
     path = home.layers / "interpreters" / f"{bare(python_image).replace('/', '_')}.json"
     known = _read_json(path)
     if known is None:
-        result = run_tool(
-            engine, python_image, [*_PYTHON, _PACKER, "identify"], mounts=[_program()], environment=_ENVIRONMENT
-        )
+        result = run_tool(engine, python_image, [*_PACKER, "identify"], mounts=[_program()], environment=_ENVIRONMENT)
         if result.exit_code:
             raise EnvironmentFailed(
                 f"The Python of {python_image} does not run: {_last_line(result.stderr)}.",
@@ -137,7 +134,7 @@ def _pack(
         write_json(request, {"prefix": prefix, "mtime": SOURCE_DATE_EPOCH, "wheels": listed})
         mounts = [
             _program(),
-            Mount(request.absolute(), "/nbseal/request.json"),
+            Mount(request.absolute(), "/request.json"),
             Mount(home.wheels.absolute(), "/wheels"),
             Mount(output.absolute(), "/out", writable=True),
         ]
@@ -145,7 +142,7 @@ def _pack(
             result = run_tool(
                 engine,
                 python_image,
-                [*_PYTHON, _PACKER, "/nbseal/request.json", "/out"],
+                [*_PACKER, "/request.json", "/out"],
                 mounts=mounts,
                 environment=_ENVIRONMENT,
                 timeout=3600,
@@ -182,7 +179,7 @@ def wheel_file(wheel: Wheel, home: Home) -> Path:
 
 
 def _program() -> Mount:
-    return Mount(Path(__file__).resolve().with_name("packer.py"), _PACKER)
+    return Mount(Path(__file__).resolve().with_name("packing"), "/nbseal/packing")
 
 
 @contextmanager

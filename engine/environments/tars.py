@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from engine.environments.packer import TarWriter
+from engine.environments.packing.tarwriter import TarWriter
 from engine.errors import EnvironmentFailed
 from engine.settings import SOURCE_DATE_EPOCH
 
