@@ -1,7 +1,23 @@
 """Requirements become a lock, a lock becomes wheels, wheels on a base become an image."""
 
+from engine.environments.base import build_base, ensure_base, list_bases, load_base
+from engine.environments.base_archive import export_base, import_base
+from engine.environments.images import build, load_image, remembered_image
 from engine.environments.lockfile import render_lock
 from engine.environments.resolve import resolve
 from engine.environments.wheels import fetch
 
-__all__ = ["fetch", "render_lock", "resolve"]
+__all__ = [
+    "build",
+    "build_base",
+    "ensure_base",
+    "export_base",
+    "fetch",
+    "import_base",
+    "list_bases",
+    "load_base",
+    "load_image",
+    "remembered_image",
+    "render_lock",
+    "resolve",
+]

@@ -1,0 +1,224 @@
+"""A base in one file, to carry to a machine that cannot build it.
+
+The file is an uncompressed tar whose entries follow from the first one: ``base.json``, ``config.json``,
+``packages.json``, then ``layers/<sha256>``, ``packages/<sha256>`` and ``wheels/<sha256>`` in the order in which
+``base.json`` names them. The same base always gives the same bytes. Reading takes plain ustar headers alone
+(POSIX.1-1988), in that order, and believes no size, name or content before it was compared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import secrets
+import tarfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from engine.digests import PREFIX, bare, sha256_bytes
+from engine.environments.base_record import (
+    MAX_RECORD_BYTES,
+    current_pins,
+    find_base,
+    keep_record,
+    load_base,
+    load_config,
+    load_pins,
+    make_current,
+    read_base,
+    recipe_of,
+)
+from engine.environments.debian import kept_path, read_pins
+from engine.environments.layers import layer_file, wheel_file
+from engine.errors import BadInput, EnvironmentFailed, VerificationFailed
+from engine.files import locked, remove_tree
+from engine.model import Base
+from engine.progress import Progress
+from engine.settings import SOURCE_DATE_EPOCH, Home
+
+_CHUNK = 1 << 20
+_NO_BASE = "Take the file that `nbseal base export` wrote, whole and unchanged."
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A large entry: its name, the digest and size of its bytes, and where the home keeps it."""
+
+    name: str
+    digest: str
+    size: int
+    path: Path
+
+
+def export_base(home: Home, base_id: str, path: Path, progress: Progress) -> None:
+    """Write a base to the file ``path``. Raises EnvironmentFailed when the home does not have all of it any more."""
+    base = load_base(home, base_id)
+    documents = {
+        "base.json": asdict(base),
+        "config.json": load_config(base, home),
+        "packages.json": load_pins(base, home).to_json(),
+    }
+    parts = _parts(base, home)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with (
+            temporary.open("xb") as file,
+            progress.task(f"Writing {path.name}", sum(part.size for part in parts)) as advance,
+        ):
+            for name, value in documents.items():
+                data = value if isinstance(value, bytes) else json.dumps(value, ensure_ascii=True).encode()
+                _write(file, name, len(data), io.BytesIO(data))
+            for part in parts:
+                with _kept(part) as content:
+                    _write(file, part.name, part.size, content)
+                advance(part.size)
+            file.write(bytes(2 * tarfile.BLOCKSIZE))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+    except OSError as error:
+        raise BadInput(f"{path} cannot be written: {error.strerror or error}.") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def import_base(home: Home, path: Path, progress: Progress) -> Base:
+    """Take a base from the file ``path`` into the home; all its bytes are compared with its id and its pins first.
+
+    When it differs from the base of this version of nbseal only in its Debian packages, and the home has none of
+    that yet, its packages become the home's current ones. Raises VerificationFailed for bytes that are not what
+    they should be, BadInput for a file that is no base. Nothing of such a file enters the home.
+    """
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror or error}.") from None
+    work = home.temporary / f"import-{secrets.token_hex(8)}"
+    work.mkdir(parents=True)
+    try:
+        with file:
+            base = read_base(_document(file, "base.json"))
+            config = _document(file, "config.json")
+            pins = read_pins(_document(file, "packages.json"))
+            if sha256_bytes(config) != base.id or _diff_ids(config) != [layer.diff_id for layer in base.layers]:
+                raise VerificationFailed(f"{path.name} is not the base that its first entry says.", _NO_BASE)
+            if pins.packages != base.packages:
+                raise VerificationFailed(f"The packages listed in {path.name} are not those of its base.", _NO_BASE)
+            parts = _parts(base, home)
+            with progress.task(f"Reading {path.name}", sum(part.size for part in parts)) as advance:
+                for part in parts:
+                    _receive(file, part, work / part.name.replace("/", "-"))
+                    advance(part.size)
+            if file.read(2 * tarfile.BLOCKSIZE).strip(b"\0"):
+                raise BadInput(f"{path.name} holds more than a base.", _NO_BASE)
+        with locked(home.bases / ".lock"):
+            for part in parts:
+                part.path.parent.mkdir(parents=True, exist_ok=True)
+                (work / part.name.replace("/", "-")).replace(part.path)
+            keep_record(base, config, pins, home)
+            ours = find_base(recipe_of(current_pins(home).packages), home)
+            if ours is None and recipe_of(base.packages) == base.recipe:
+                make_current(pins, home)
+        return base
+    except OSError as error:
+        raise EnvironmentFailed(f"{path.name} cannot be taken into the home: {error.strerror or error}.") from None
+    finally:
+        remove_tree(work)
+
+
+def _parts(base: Base, home: Home) -> list[_Part]:
+    """The large entries, each once, in the order of the file."""
+    every = [
+        *(_Part(f"layers/{bare(x.diff_id)}", x.diff_id, x.size, layer_file(x, home)) for x in base.layers),
+        *(_Part(f"packages/{bare(x.sha256)}", x.sha256, x.size, kept_path(x, home)) for x in base.packages),
+        *(_Part(f"wheels/{bare(x.sha256)}", x.sha256, x.size, wheel_file(x, home)) for x in base.harness),
+    ]
+    return list({part.name: part for part in every}.values())
+
+
+def _kept(part: _Part) -> BinaryIO:
+    """A part's bytes in the home, compared with its digest."""
+    try:
+        file = part.path.open("rb")
+    except OSError:
+        file = None
+    if file is None or PREFIX + hashlib.file_digest(file, "sha256").hexdigest() != part.digest:
+        raise EnvironmentFailed(
+            f"The home has lost {part.name}, which belongs to the base.",
+            "Make it again with `nbseal base build`, then export again.",
+        )
+    file.seek(0)
+    return file
+
+
+def _diff_ids(config: bytes) -> object:
+    try:
+        return json.loads(config)["rootfs"]["diff_ids"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+# --- entries ----------------------------------------------------------------------------------
+
+
+def _write(file: BinaryIO, name: str, size: int, content: BinaryIO) -> None:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode, info.mtime = size, 0o644, SOURCE_DATE_EPOCH
+    file.write(info.tobuf(tarfile.USTAR_FORMAT))
+    while data := content.read(_CHUNK):
+        file.write(data)
+    file.write(bytes(-size % tarfile.BLOCKSIZE))
+
+
+def _header(file: BinaryIO, name: str) -> int:
+    """The size of the next entry, which must be a plain file called ``name``."""
+    try:
+        info = tarfile.TarInfo.frombuf(file.read(tarfile.BLOCKSIZE), "ascii", "strict")
+    except (tarfile.HeaderError, UnicodeDecodeError):
+        raise BadInput(f"{_name(file)} is not the file of a base, or ends early: no {name}.", _NO_BASE) from None
+    if info.name != name or info.type != tarfile.REGTYPE:
+        raise BadInput(f"{_name(file)} is not the file of a base: {name} is not where it should be.", _NO_BASE)
+    return info.size
+
+
+def _document(file: BinaryIO, name: str) -> bytes:
+    size = _header(file, name)
+    if size > MAX_RECORD_BYTES:
+        raise BadInput(f"{name} of {_name(file)} is larger than {MAX_RECORD_BYTES >> 20} MiB.", _NO_BASE)
+    return b"".join(_content(file, name, size))
+
+
+def _receive(file: BinaryIO, part: _Part, target: Path) -> None:
+    """Copy the next entry to ``target``, comparing size and digest."""
+    if _header(file, part.name) != part.size:
+        raise VerificationFailed(f"{part.name} of {_name(file)} has another size than its record says.", _NO_BASE)
+    digest = hashlib.sha256()
+    with target.open("xb") as output:
+        for data in _content(file, part.name, part.size):
+            digest.update(data)
+            output.write(data)
+        output.flush()
+        os.fsync(output.fileno())
+    if PREFIX + digest.hexdigest() != part.digest:
+        raise VerificationFailed(f"{part.name} of {_name(file)} is not what its digest says.", _NO_BASE)
+    target.chmod(0o444)
+
+
+def _content(file: BinaryIO, name: str, size: int) -> Iterator[bytes]:
+    left = size
+    while left:
+        data = file.read(min(_CHUNK, left))
+        if not data:
+            raise BadInput(f"{_name(file)} ends within {name}.", _NO_BASE)
+        left -= len(data)
+        yield data
+    if len(file.read(-size % tarfile.BLOCKSIZE)) != -size % tarfile.BLOCKSIZE:
+        raise BadInput(f"{_name(file)} ends after {name}.", _NO_BASE)
+
+
+def _name(file: BinaryIO) -> str:
+    return Path(file.name).name

@@ -1,0 +1,155 @@
+"""Dockerfile.base on a root file system, built by the engine, and what it adds as one normalised layer.
+
+A build's own layers hold the time of the build, so that its image would have another id each time. They
+are taken out of the engine, flattened into one and normalised. Formats: Docker's image specification 1.2
+(``docker save``), OCI image specification 1.1 "Layer Filesystem Changeset" (whiteouts).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from engine.daemon import LABEL, Engine, ignore_engine_errors
+from engine.environments.layers import normalise_tar
+from engine.errors import EngineUnavailable, EnvironmentFailed
+from engine.model import Layer
+from engine.progress import Progress
+from engine.settings import Home
+
+_WHITEOUT = ".wh."
+_OPAQUE = ".wh..wh..opq"
+#: What an engine puts into every container by itself, and may leave in a build's layers.
+_ENGINE_FILES = (".dockerenv", "etc/hostname", "etc/hosts", "etc/mtab", "etc/resolv.conf")
+_ENGINE_FOLDERS = ("dev", "proc", "sys")
+
+
+def apply_recipe(dockerfile: bytes, root: str, home: Home, engine: Engine, progress: Progress) -> Layer:
+    """Build ``dockerfile`` from the image ``root`` without network and context; what it adds, as one layer.
+
+    Nothing of the build stays in the engine. Raises EnvironmentFailed with the builder's last words.
+    """
+    with progress.task("Building Dockerfile.base"):
+        built = _build(dockerfile, root, engine)
+        try:
+            return _added(built, root, home, engine)
+        finally:
+            with ignore_engine_errors():
+                engine.client.api.remove_image(built, force=True)
+
+
+def _build(dockerfile: bytes, root: str, engine: Engine) -> str:
+    """The id of the image that the classic builder makes: BuildKit is not part of every engine."""
+    from docker.errors import APIError
+    from requests.exceptions import RequestException
+
+    built, said = "", ""
+    try:
+        lines = engine.client.api.build(
+            fileobj=io.BytesIO(dockerfile),
+            buildargs={"ROOTFS": root},
+            labels={LABEL: "build"},
+            network_mode="none",
+            nocache=True,
+            rm=True,
+            forcerm=True,
+            decode=True,
+        )
+        for line in lines:
+            said = str(line.get("stream", "")).strip() or said
+            built = str((line.get("aux") or {}).get("ID", "")) or built
+            if "error" in line:
+                raise EnvironmentFailed(f"Dockerfile.base failed: {str(line['error']).strip()} (after: {said[:300]})")
+    except APIError as error:
+        raise EnvironmentFailed(f"The container engine did not build Dockerfile.base: {error.explanation}") from error
+    except RequestException as error:
+        raise EngineUnavailable(f"The container engine stopped answering: {error}.") from error
+    if not built:
+        raise EnvironmentFailed(f"The container engine built no image of Dockerfile.base: {said[:300]}.")
+    return built
+
+
+def _added(built: str, root: str, home: Home, engine: Engine) -> Layer:
+    """The layers of ``built`` above those of ``root``, as one."""
+    below = len(engine.client.images.get(root).attrs["RootFS"]["Layers"])
+    home.temporary.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="base-", dir=home.temporary) as name:
+        saved = Path(name) / "saved.tar"
+        with saved.open("wb") as file:
+            for chunk in engine.client.api.get_image(built):
+                file.write(chunk)
+        flat = Path(name) / "flat.tar"
+        with tarfile.open(saved) as archive:
+            manifest = json.load(_member(archive, "manifest.json"))
+            flatten([_member(archive, str(layer)) for layer in manifest[0]["Layers"][below:]], flat)
+        return normalise_tar(flat, home, "Dockerfile.base")
+
+
+def _member(archive: tarfile.TarFile, name: str) -> Any:
+    """A file of a ``docker save`` archive, in which equal layers may be links to one another."""
+    file = archive.extractfile(name)
+    if file is None:
+        raise EnvironmentFailed(f"The container engine's archive of the base has no file {name}.")
+    return file
+
+
+def flatten(layers: Sequence[Any], target: Path) -> None:
+    """Write the sum of layer tars, lowest first, as one layer tar that does the same to what is below them.
+
+    What a later layer removes is gone, and its whiteout stays, because a still lower layer may have it. What
+    engines put into a container by themselves is left out.
+    """
+    entries: dict[str, tuple[tarfile.TarFile, tarfile.TarInfo]] = {}
+    with ExitStack() as opened:
+        for stream in layers:
+            archive = opened.enter_context(tarfile.open(fileobj=stream))
+            members = [(member.name.removeprefix("./").strip("/"), member) for member in archive]
+            for path, _ in members:
+                folder, _, name = path.rpartition("/")
+                if name == _OPAQUE:
+                    _remove(entries, folder, itself=False)
+                elif name.startswith(_WHITEOUT):
+                    _remove(entries, "/".join(filter(None, (folder, name.removeprefix(_WHITEOUT)))), itself=True)
+            for path, member in members:
+                if not path or _from_engine(path):
+                    continue
+                if not member.isdir():
+                    _remove(entries, path, itself=True)
+                entries[path] = (archive, member)
+                folder, _, name = path.rpartition("/")
+                removed = entries.pop(f"{folder}/{_WHITEOUT}{name}".lstrip("/"), None)
+                if removed and member.isdir():  # what was in the folder that had this name stays removed
+                    entries[f"{path}/{_OPAQUE}"] = removed
+        with tarfile.open(target, "w") as output:
+            _write(entries, output)
+
+
+def _from_engine(path: str) -> bool:
+    return path in _ENGINE_FILES or path.split("/")[0] in _ENGINE_FOLDERS
+
+
+def _remove(entries: dict[str, Any], path: str, *, itself: bool) -> None:
+    """Forget what is in the folder ``path``, and ``itself``."""
+    for inside in [name for name in entries if name.startswith(f"{path}/")]:
+        del entries[inside]
+    if itself:
+        entries.pop(path, None)
+
+
+def _write(entries: dict[str, tuple[tarfile.TarFile, tarfile.TarInfo]], output: tarfile.TarFile) -> None:
+    for path, (archive, member) in sorted(entries.items()):
+        copy = member.replace(name=path, deep=False)
+        content = None
+        if member.islnk():
+            # Its target may be gone by now, or in another layer: every name gets the bytes.
+            linked = archive.getmember(member.linkname)
+            copy.type, copy.linkname, copy.size, content = tarfile.REGTYPE, "", linked.size, archive.extractfile(linked)
+        elif member.isreg():
+            content = archive.extractfile(member)
+        output.addfile(copy, content)
