@@ -2,8 +2,9 @@
 # NBSEAL_HOME is where runs and images go; without it, your own data directory.
 
 SHELL := /bin/sh
-NBSEAL := .venv/bin/nbseal
 PYTHON := .venv/bin/python
+
+.NOTPARALLEL:
 
 .PHONY: help setup demo test lint unit engine bench corpus clean
 
@@ -16,7 +17,8 @@ setup: ## virtual environment, container engine, base image
 demo: setup ## run the examples, and one of them again from its record
 	@scripts/demo
 
-test: setup lint unit engine ## everything that must pass
+test: setup lint ## everything that must pass
+	@$(PYTHON) -m pytest -q tests/unit tests/engine
 
 lint: ## style, types, the direction of imports
 	@scripts/setup python
@@ -29,7 +31,7 @@ unit: ## tests that start no process
 	@scripts/setup python
 	@$(PYTHON) -m pytest -q tests/unit
 
-engine: ## tests against the real container engine
+engine: setup ## tests against the real container engine
 	@$(PYTHON) -m pytest -q tests/engine
 
 bench: setup ## measure: warm run, --help, image build; prints ratios
