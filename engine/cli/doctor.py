@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from engine import pipeline
+from engine import environments
 from engine.cli.terminal import print_json, size_text, styled
 from engine.errors import EngineUnavailable, NbsealError
 from engine.settings import Home, find_home
@@ -32,7 +32,7 @@ class Check:
 def doctor(*, as_json: bool) -> int:
     """Print the checks; exit 0 when runs are possible, 3 without an engine, 5 without an index."""
     home = find_home()
-    checks = [*_engine(), *_home(home), *_base(home), _index()]
+    checks = [*_engine(), *_home(home), *_base(home), _index(home)]
     if as_json:
         print_json([asdict(check) for check in checks])
     else:
@@ -80,7 +80,7 @@ def _home(home: Home) -> Iterator[Check]:
 
 
 def _base(home: Home) -> Iterator[Check]:
-    bases = pipeline.base_list(home)
+    bases = environments.list_bases(home)
     if bases:
         yield Check("base", "ok", f"{len(bases)} in the home, Python {bases[0].python}")
         return
@@ -94,8 +94,8 @@ def _base(home: Home) -> Iterator[Check]:
         )
 
 
-def _index() -> Check:
+def _index(home: Home) -> Check:
     try:
-        return Check("index", "ok", pipeline.check_index())
+        return Check("index", "ok", environments.check_index(home))
     except NbsealError as error:
         return Check("index", "missing", error.message, error.hint)

@@ -4,12 +4,14 @@ from engine.environments.base import build_base, ensure_base, list_bases, load_b
 from engine.environments.base_archive import export_base, import_base
 from engine.environments.images import build, load_image, remembered_image
 from engine.environments.lockfile import render_lock
+from engine.environments.reach import check_index
 from engine.environments.resolve import resolve
 from engine.environments.wheels import fetch
 
 __all__ = [
     "build",
     "build_base",
+    "check_index",
     "ensure_base",
     "export_base",
     "fetch",
