@@ -68,12 +68,21 @@ def connect() -> Engine:
         ) from error
     return Engine(
         client=client,
-        url=str(client.api.base_url),
+        url=_url(),
         name="podman" if "podman" in str(info.get("ServerVersion", "")).lower() else "docker",
         version=str(info.get("ServerVersion", "")),
         storage=str(info.get("Driver", "")),
         info=info,
     )
+
+
+def _url() -> str:
+    """Where ``docker.from_env`` looked, which for a socket its client does not say."""
+    from docker.constants import DEFAULT_UNIX_SOCKET
+    from docker.context import ContextAPI
+
+    named = os.environ.get("DOCKER_HOST") or ContextAPI.kwargs_from_context().get("base_url")
+    return str(named or DEFAULT_UNIX_SOCKET).replace("http+unix://", "unix://")
 
 
 def _reason(error: Exception) -> str:
