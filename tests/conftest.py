@@ -1,8 +1,8 @@
 """What all tests share: a home whose slow parts are made once, and the command line as users call it.
 
-The session's home is the user's own (NBSEAL_HOME, else the data directory): the base, wheels and layers are
-content by digest, so that tests only ever add to them, and the second `make test` makes nothing. Runs go into
-fresh homes that borrow those folders.
+The tests work below the user's own home (NBSEAL_HOME, else the data directory) and borrow what it keeps by
+digest, to which they only ever add, so that the second `make test` makes nothing. What the user would notice
+(runs, resolutions) stays apart. Being in one place, all is on one file system, as it is for users.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,15 @@ import pytest
 
 from engine import daemon, environments
 from engine.errors import EnvironmentFailed
+from engine.files import remove_tree
 from engine.model import Base, Requirements
 from engine.progress import Silent
 from engine.settings import Home, find_home
 
-#: Folders of a home that only hold content by digest, or what can be made again from it.
-BORROWED = ("bases", "packages", "layers", "wheels", "resolutions", "images")
+#: Folders of a home that only hold content by digest.
+CONTENT = ("bases", "packages", "layers", "wheels")
+#: And what was made from it, or learned, by other tests.
+MADE = ("resolutions", "images")
 
 Nbseal = Callable[..., subprocess.CompletedProcess[str]]
 MakeNotebook = Callable[..., Path]
@@ -38,8 +42,9 @@ def engine() -> daemon.Engine:
 
 @pytest.fixture(scope="session")
 def home(engine: daemon.Engine) -> Home:
-    """A home with the base image in it, and in the engine."""
-    home = find_home()
+    """A home of the tests with the base image in it, and in the engine."""
+    home = Home(find_home().root / "tests" / "home")
+    _borrow(find_home(), home, CONTENT)
     try:
         environments.ensure_base(home, engine, Silent())
     except EnvironmentFailed:
@@ -62,14 +67,20 @@ def kernel_image(home: Home, engine: daemon.Engine, base: Base) -> str:
 
 
 @pytest.fixture
-def fresh_home(home: Home, tmp_path: Path) -> Home:
-    """A home without runs, which borrows all that is slow to make."""
-    fresh = Home(tmp_path / "home")
-    fresh.root.mkdir()
-    for name in BORROWED:
-        (home.root / name).mkdir(parents=True, exist_ok=True)
-        (fresh.root / name).symlink_to(home.root / name)
-    return fresh
+def fresh_home(home: Home) -> Iterator[Home]:
+    """A home without runs, which borrows all that is slow to make; gone after the test."""
+    fresh = Home(Path(tempfile.mkdtemp(prefix="fresh-", dir=home.root.parent)))
+    _borrow(home, fresh, (*CONTENT, *MADE))
+    yield fresh
+    remove_tree(fresh.root)
+
+
+def _borrow(source: Home, target: Home, names: Sequence[str]) -> None:
+    target.root.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (source.root / name).mkdir(parents=True, exist_ok=True)
+        if not (target.root / name).exists():
+            (target.root / name).symlink_to(source.root / name)
 
 
 @pytest.fixture
