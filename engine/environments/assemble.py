@@ -126,17 +126,17 @@ def _send(
     missing = [layer for layer in sent if not has_layer(layer, home)]
     if missing:
         raise LayersMissing(missing)
-    with progress.task("Loading the image into the engine", sum(layer.size for layer in sent)) as advance:
-
-        def counted() -> Iterator[bytes]:
-            for chunk in _archive(config, layers, present, tag, home):
-                yield chunk
-                advance(len(chunk))
-
+    total = sum(layer.size for layer in sent)
+    with progress.task("Loading the image into the engine", total) as advance:
+        done: dict[str, int] = {}  # bytes by layer, as the engine tells them
         try:
-            for line in api.load_image(counted(), quiet=True):
+            for line in api.load_image(_archive(config, layers, present, tag, home)):
                 if "error" in line:
                     return str(line["error"])
+                current = (line.get("progressDetail") or {}).get("current")
+                if isinstance(current, int):
+                    advance(current - done.get(line.get("id", ""), 0))
+                    done[line.get("id", "")] = current
         except (APIError, RequestException) as error:
             return str(getattr(error, "explanation", None) or error)
     return ""

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from engine.daemon import Engine
 from engine.digests import bare, sha256_bytes
 from engine.environments.assemble import has_image, image_config, load
+from engine.environments.frame import frame
 from engine.environments.grouping import Member, group
 from engine.environments.layers import (
     LayersMissing,
@@ -18,7 +19,6 @@ from engine.environments.layers import (
     recall_merged,
     recall_wheels,
 )
-from engine.environments.tars import Link, Tree
 from engine.errors import EnvironmentFailed
 from engine.files import write_json
 from engine.model import Base, Image, Layer, Wheel
@@ -103,19 +103,8 @@ def _refuse_twins(wheels: Sequence[Wheel]) -> None:
 
 
 def _frame(base: Base, home: Home) -> Layer:
-    """What makes /opt/kernel a virtual environment (PEP 405): it lies under the distributions."""
-    major_minor = ".".join(base.python.split(".")[:2])
-    settings = f"home = /usr/bin\ninclude-system-site-packages = false\nversion = {base.python}\n"
-    root = PREFIX.lstrip("/")
-    files: Tree = {
-        f"{root}/pyvenv.cfg": settings.encode(),
-        f"{root}/bin/python3": Link("/usr/bin/python3"),
-        f"{root}/bin/python": Link("python3"),
-        f"{root}/bin/python{major_minor}": Link("python3"),
-        f"{root}/lib64": Link("lib"),
-        f"{root}/lib/python{major_minor}/site-packages/.keep": b"",
-    }
-    return pack_tree(files, home, "frame of the kernel environment")
+    """It lies under the distributions, because they change more often."""
+    return pack_tree(frame(PREFIX, base.python), home, "frame of the kernel environment")
 
 
 def _groups(base: Base, wheels: Sequence[Wheel], packed: Sequence[Layer]) -> list[list[Layer]]:

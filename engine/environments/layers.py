@@ -7,12 +7,13 @@ it loads it, and ``find_damaged`` names those that are not what they should be.
 
 from __future__ import annotations
 
+import io
 import json
 import secrets
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,7 +21,7 @@ from engine.daemon import Engine, Mount, run_tool
 from engine.digests import bare, digest_of, sha256_file
 from engine.environments import tars
 from engine.errors import EnvironmentFailed
-from engine.files import locked, remove_tree, write_json
+from engine.files import locked, remove_tree, write_atomic, write_json
 from engine.model import Layer, Wheel
 from engine.progress import Progress
 from engine.settings import SOURCE_DATE_EPOCH, Home
@@ -78,13 +79,13 @@ def pack_wheels(
     What the home has already costs no container, except one for an image whose Python was never seen.
     Raises EnvironmentFailed for a wheel that cannot be laid out, is damaged or is missing.
     """
-    with locked(home.layers / "lock"):
+    with _working(home) as folder:
         known = recall_wheels(python_image, wheels, prefix, home, engine)
         found = {wheel.sha256: layer for wheel, layer in zip(wheels, known, strict=True) if layer is not None}
         missing = [wheel for wheel in wheels if wheel.sha256 not in found or not has_layer(found[wheel.sha256], home)]
         if missing:
             identity = _identify(python_image, home, engine)
-            for wheel, layer in _pack(python_image, missing, prefix, home, engine, progress):
+            for wheel, layer in _pack(python_image, missing, prefix, home, folder, engine, progress):
                 _remember(_wheel_key(wheel, prefix, identity), layer, home)
                 found[wheel.sha256] = layer
     return tuple(found[wheel.sha256] for wheel in wheels)
@@ -119,37 +120,42 @@ def _identify(python_image: str, home: Home, engine: Engine) -> str:
 
 
 def _pack(
-    python_image: str, wheels: Sequence[Wheel], prefix: str, home: Home, engine: Engine, progress: Progress
+    python_image: str,
+    wheels: Sequence[Wheel],
+    prefix: str,
+    home: Home,
+    folder: Path,
+    engine: Engine,
+    progress: Progress,
 ) -> list[tuple[Wheel, Layer]]:
-    """Run the packer on wheels that the home has no layer of."""
+    """Run the packer on wheels that the home has no layer of; ``folder`` is for what comes and goes."""
     # Largest first, so that no processor is left with a large one at the end.
     ordered = sorted({wheel.sha256: wheel for wheel in wheels}.values(), key=lambda wheel: (-wheel.size, wheel.name))
     for wheel in ordered:
         if not wheel_file(wheel, home).is_file():
             raise EnvironmentFailed(f"The wheel {wheel.filename} is not in the home.", "Build with the network on.")
-    with _workplace(home) as folder:
-        request, output = folder / "request.json", folder / "out"
-        output.mkdir()
-        listed = [{"sha256": bare(wheel.sha256), "filename": wheel.filename} for wheel in ordered]
-        write_json(request, {"prefix": prefix, "mtime": SOURCE_DATE_EPOCH, "wheels": listed})
-        mounts = [
-            _program(),
-            Mount(request.absolute(), "/request.json"),
-            Mount(home.wheels.absolute(), "/wheels"),
-            Mount(output.absolute(), "/out", writable=True),
-        ]
-        with progress.task("Packing layers", len(ordered)) as advance, _count_answers(output, advance):
-            result = run_tool(
-                engine,
-                python_image,
-                [*_PACKER, "/request.json", "/out"],
-                mounts=mounts,
-                environment=_ENVIRONMENT,
-                timeout=3600,
-            )
-        if result.exit_code:
-            raise EnvironmentFailed(f"Packing layers failed: {_last_line(result.stderr)}.")
-        return [(wheel, _take(wheel, output, home)) for wheel in ordered]
+    request, output = folder / "request.json", folder / "out"
+    output.mkdir()
+    listed = [{"sha256": bare(wheel.sha256), "filename": wheel.filename} for wheel in ordered]
+    write_json(request, {"prefix": prefix, "mtime": SOURCE_DATE_EPOCH, "wheels": listed})
+    mounts = [
+        _program(),
+        Mount(request.absolute(), "/request.json"),
+        Mount(home.wheels.absolute(), "/wheels"),
+        Mount(output.absolute(), "/out", writable=True),
+    ]
+    with progress.task("Packing layers", len(ordered)) as advance, _count_answers(output, advance):
+        result = run_tool(
+            engine,
+            python_image,
+            [*_PACKER, "/request.json", "/out"],
+            mounts=mounts,
+            environment=_ENVIRONMENT,
+            timeout=3600,
+        )
+    if result.exit_code:
+        raise EnvironmentFailed(f"Packing layers failed: {_last_line(result.stderr)}.")
+    return [(wheel, _take(wheel, output, home)) for wheel in ordered]
 
 
 def _take(wheel: Wheel, output: Path, home: Home) -> Layer:
@@ -212,18 +218,22 @@ def normalise_tar(source: Path | BinaryIO, home: Home, of: str) -> Layer:
     Numeric owners, modes and whiteouts are kept, so that it serves for a root file system and for a layer of
     ``docker build`` alike. Times become SOURCE_DATE_EPOCH: bytecode that carries its source's time goes stale.
     """
-    if isinstance(source, Path):
-        return _write(lambda output: tars.merge([source], output), home, of)
-    with _workplace(home) as folder:
-        copy = folder / "source.tar"
-        with copy.open("wb") as file:
-            shutil.copyfileobj(source, file, 1 << 20)
-        return _write(lambda output: tars.merge([copy], output), home, of)
+    with _working(home) as folder:
+        if not isinstance(source, Path):
+            stream, source = source, folder / "source.tar"
+            with source.open("wb") as file:
+                shutil.copyfileobj(stream, file, 1 << 20)
+        return _merge([source], home, folder, of)
 
 
 def pack_tree(files: tars.Tree, home: Home, of: str) -> Layer:
-    """A layer of a small tree of ours: path without a leading slash to bytes, ``Program`` or ``Link``."""
-    return _write(lambda output: tars.write_tree(files, output), home, of)
+    """A layer of a small tree of ours; it is held in memory."""
+    output = io.BytesIO()
+    diff_id, size = tars.write_tree(files, output)
+    layer = Layer(diff_id, size, of)
+    if not has_layer(layer, home):
+        write_atomic(layer_file(layer, home), output.getvalue())
+    return layer
 
 
 def merge_layers(layers: Sequence[Layer], home: Home, of: str) -> Layer:
@@ -231,14 +241,15 @@ def merge_layers(layers: Sequence[Layer], home: Home, of: str) -> Layer:
     if len(layers) == 1:
         return layers[0]
     key = _merge_key(layers)
-    known = _recall(key, home)
-    if known is not None and has_layer(known, home):
-        return known
-    damaged = find_damaged(layers, home)  # no engine would notice: the merged layer has a digest of its own
-    if damaged:
-        raise LayersMissing(damaged)
-    layer = _write(lambda output: tars.merge([layer_file(layer, home) for layer in layers], output), home, of)
-    _remember(key, layer, home)
+    with _working(home) as folder:
+        known = _recall(key, home)
+        if known is not None and has_layer(known, home):
+            return known
+        damaged = find_damaged(layers, home)  # no engine would notice: the merged layer has a digest of its own
+        if damaged:
+            raise LayersMissing(damaged)
+        layer = _merge([layer_file(layer, home) for layer in layers], home, folder, of)
+        _remember(key, layer, home)
     return layer
 
 
@@ -251,26 +262,27 @@ def _merge_key(layers: Sequence[Layer]) -> str:
     return digest_of(["merged", LAYOUT, [layer.diff_id for layer in layers]])
 
 
-def _write(write: Callable[[BinaryIO], tuple[str, int]], home: Home, of: str) -> Layer:
-    home.layers.mkdir(parents=True, exist_ok=True)
-    with _workplace(home) as folder:
-        path = folder / "layer.tar"
-        with path.open("xb") as output:
-            diff_id, size = write(output)
-        layer = Layer(diff_id, size, of)
-        path.rename(layer_file(layer, home))
+def _merge(sources: Sequence[Path], home: Home, folder: Path, of: str) -> Layer:
+    path = folder / "layer.tar"
+    with path.open("xb") as output:
+        diff_id, size = tars.merge(sources, output)
+    layer = Layer(diff_id, size, of)
+    path.rename(layer_file(layer, home))
     return layer
 
 
 @contextmanager
-def _workplace(home: Home) -> Iterator[Path]:
-    """A folder of our own in the home, on the same file system as the layers."""
-    folder = home.temporary / f"layers-{secrets.token_hex(8)}"
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-    finally:
-        remove_tree(folder)
+def _working(home: Home) -> Iterator[Path]:
+    """Be the only process that makes layers in this home; yields an empty folder on the layers' file system."""
+    with locked(home.layers / "lock"):
+        folder = home.layers / "work" / secrets.token_hex(8)
+        folder.mkdir(parents=True)
+        try:
+            yield folder
+        finally:
+            for left in folder.parent.iterdir():  # also of processes that were killed
+                with suppress(OSError):  # their containers may still be writing
+                    remove_tree(left)
 
 
 def _remember(key: str, layer: Layer, home: Home) -> None:

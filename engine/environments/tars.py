@@ -31,17 +31,15 @@ class Link:
     target: str
 
 
-Tree = Mapping[str, bytes | Program | Link]
+#: Path in the image, without a leading slash, to a file's bytes, a program, a link, or None for a folder.
+Tree = Mapping[str, bytes | Program | Link | None]
 
 
 def write_tree(files: Tree, output: BinaryIO) -> tuple[str, int]:
-    """Write ``files`` (path in the image, without a leading slash) and their folders, owned by root.
-
-    Returns the digest and the size of the tar.
-    """
+    """Write ``files`` and the folders above them, owned by root; returns the digest and the size of the tar."""
     tar = TarWriter(output, SOURCE_DATE_EPOCH)
     folders = {str(parent) for path in files for parent in Path(path).parents} - {"."}
-    for path in sorted([*files, *folders]):
+    for path in sorted({*files, *folders}):
         entry = files.get(path)
         match entry:
             case None:
