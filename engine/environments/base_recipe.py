@@ -13,6 +13,7 @@ import tarfile
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
+from copy import copy as shallow_copy
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,8 @@ def _remove(entries: dict[str, Any], path: str, *, itself: bool) -> None:
 
 def _write(entries: dict[str, tuple[tarfile.TarFile, tarfile.TarInfo]], output: tarfile.TarFile) -> None:
     for path, (archive, member) in sorted(entries.items()):
-        copy = member.replace(name=path, deep=False)
+        copy = shallow_copy(member)  # TarInfo.replace is not in Debian's 3.11.2
+        copy.name = path
         content = None
         if member.islnk():
             # Its target may be gone by now, or in another layer: every name gets the bytes.
