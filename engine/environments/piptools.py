@@ -15,6 +15,7 @@ from engine.environments.indexes import Indexes, read_indexes
 from engine.environments.lockfile import Entry, make_lock, marker_environment, parse_lock
 from engine.environments.question import Question
 from engine.environments.reasons import resolve_failed
+from engine.environments.uvtool import choose_files
 from engine.environments.wheels import fetch
 from engine.errors import EnvironmentFailed
 from engine.model import Base, Image
@@ -24,6 +25,7 @@ from engine.settings import Home, resources
 #: Folders of the host stand under it, at their own paths, so that an index's relative links lead where they should.
 _HOST = "/host"
 _WORK = "/work"
+_SCRATCH = f"{_WORK}/scratch"
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 _LINK = re.compile(r"""href\s*=\s*["']([^"'#]+)""", re.IGNORECASE)
 
@@ -31,8 +33,10 @@ _LINK = re.compile(r"""href\s*=\s*["']([^"'#]+)""", re.IGNORECASE)
 def solve_with_pip_tools(
     question: Question, base: Base, home: Home, engine: Engine, progress: Progress
 ) -> tuple[Entry, ...]:
-    """The answer to ``question``, each entry with the hashes of all files of its version on the indexes.
+    """The answer to ``question``, each entry with the sha256 of the one wheel that fits ``base`` best.
 
+    pip-tools decides the versions. It would download every file of every platform to hash it where an index has
+    no PyPI JSON interface, so the hashes come from the indexes' own pages instead.
     The container has the network and the host's index settings, folders and CA bundle, the latter read-only.
     Raises EnvironmentFailed with pip's reason.
     """
@@ -47,13 +51,14 @@ def solve_with_pip_tools(
         for filename, text in question.files().items():
             (folder / filename).write_text(text)
         mounts, inside = _translated(indexes)
+        (folder / "scratch").mkdir()
         result = run_tool(
             engine,
             image.id,
             [
-                *("/opt/kernel/bin/python3", "-m", "piptools", "compile", "--generate-hashes", "--allow-unsafe"),
+                *("/opt/kernel/bin/python3", "-m", "piptools", "compile", "--allow-unsafe"),
                 *("--strip-extras", "--no-header", "--no-emit-index-url", "--no-emit-find-links"),
-                *("--no-emit-trusted-host", "--no-emit-options", "--no-config", "--cache-dir", "/tmp/cache"),  # noqa: S108
+                *("--no-emit-trusted-host", "--no-emit-options", "--no-config", "--cache-dir", f"{_WORK}/cache"),
                 *("--constraint", f"{_WORK}/constraints.txt", "--output-file", f"{_WORK}/requirements.txt"),
                 f"{_WORK}/requirements.in",
             ],
@@ -66,7 +71,8 @@ def solve_with_pip_tools(
         answer = folder / "requirements.txt"
         if answer.is_symlink() or not answer.is_file():
             raise EnvironmentFailed("pip-tools wrote no lock.")
-        return parse_lock(answer.read_text(), marker_environment(base))
+        entries = parse_lock(answer.read_text(), marker_environment(base), hashed=False)
+        return choose_files(entries, question.before, base, folder, indexes)
 
 
 def _image(base: Base, home: Home, engine: Engine, progress: Progress) -> Image:
@@ -80,7 +86,8 @@ def _image(base: Base, home: Home, engine: Engine, progress: Progress) -> Image:
 def _environment(indexes: Indexes, question: Question) -> dict[str, str]:
     result = {name: os.environ[name] for name in (*_PROXIES, *map(str.upper, _PROXIES)) if name in os.environ}
     result |= indexes.pip_settings()
-    result |= {"HOME": "/tmp", "PIP_ONLY_BINARY": ":all:", "PIP_CACHE_DIR": "/tmp/pip", "LC_ALL": "C.UTF-8"}  # noqa: S108
+    # Downloads go to the disk: the container's own /tmp is memory, and wheels can be gigabytes.
+    result |= {"HOME": _SCRATCH, "TMPDIR": _SCRATCH, "PIP_ONLY_BINARY": ":all:", "LC_ALL": "C.UTF-8"}
     if question.before:
         result["PIP_UPLOADED_PRIOR_TO"] = question.before
     return result

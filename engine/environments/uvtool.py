@@ -26,13 +26,11 @@ from engine.settings import Home
 def solve_with_uv(question: Question, base: Base, home: Home, progress: Progress) -> tuple[Entry, ...]:
     """The answer to ``question``, each entry with the sha256 of the one wheel that fits ``base`` best.
 
-    uv is asked twice: what to take (with who requires it), then which files those have (pylock.toml, PEP
-    751, names the files that hashes stand for). Raises EnvironmentFailed with uv's reason.
+    Raises EnvironmentFailed with uv's reason.
     """
     indexes = read_indexes(os.environ)
     if question.before and indexes.find_links:
         progress.say("The host's find-links have no upload dates: they are left out of a resolution as of a date.")
-        indexes = replace(indexes, find_links=())
     home.temporary.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="resolve-", dir=home.temporary) as name:
         folder = Path(name)
@@ -40,32 +38,45 @@ def solve_with_uv(question: Question, base: Base, home: Home, progress: Progress
             (folder / filename).write_text(text)
         said = _run(
             ["requirements.in", "--constraints", "constraints.txt", "--output-file", "requirements.txt"],
-            *(folder, question, base, indexes),
+            *(folder, question.before, base, indexes),
         )
         if left_out := undated(said):
             shown = ", ".join(left_out[:5]) + (f" and {len(left_out) - 5} more" if len(left_out) > 5 else "")
             progress.say(f"Files without an upload date were left out: {shown}.")
         entries = parse_lock((folder / "requirements.txt").read_text(), marker_environment(base), hashed=False)
-        (folder / "pins.in").write_text("".join(f"{entry.pin}\n" for entry in entries))
-        _run(
-            ["pins.in", "--no-deps", "--generate-hashes", "--output-file", "pylock.pins.toml"],
-            *(folder, question, base, indexes),
-        )
-        packages = tomllib.loads((folder / "pylock.pins.toml").read_text()).get("packages", [])
+        return choose_files(entries, question.before, base, folder, indexes)
+
+
+def choose_files(
+    entries: tuple[Entry, ...], before: str, base: Base, folder: Path, indexes: Indexes
+) -> tuple[Entry, ...]:
+    """``entries``, each with the sha256 of the one wheel of its version that fits ``base`` best.
+
+    uv tells which file a hash stands for (pylock.toml, PEP 751); a requirements file does not. ``folder`` is
+    for its files. Raises EnvironmentFailed when there is no such wheel.
+    """
+    (folder / "pins.in").write_text("".join(f"{entry.pin}\n" for entry in entries))
+    _run(
+        ["pins.in", "--no-deps", "--generate-hashes", "--output-file", "pylock.pins.toml"],
+        *(folder, before, base, indexes),
+    )
+    packages = tomllib.loads((folder / "pylock.pins.toml").read_text()).get("packages", [])
     files = {str(package.get("name")): package.get("wheels", []) for package in packages}
     return tuple(replace(entry, hashes=(_digest(entry, files.get(entry.name, []), base),)) for entry in entries)
 
 
-def _run(arguments: list[str], folder: Path, question: Question, base: Base, indexes: Indexes) -> str:
+def _run(arguments: list[str], folder: Path, before: str, base: Base, indexes: Indexes) -> str:
     """Run ``uv pip compile`` in ``folder``; what it printed beside the result."""
     from uv import find_uv_bin
 
+    if before:  # uv filters indexes by date, and takes all of find-links
+        indexes = replace(indexes, find_links=())
     command = [
         *(find_uv_bin(), "pip", "compile", *arguments, *indexes.uv_arguments()),
         *("--python", sys.executable, "--python-version", base.python),
         *("--python-platform", f"x86_64-manylinux_{base.glibc.replace('.', '_')}", "--only-binary", ":all:"),
         *("--no-header", "--no-progress", "--color", "never"),
-        *(["--exclude-newer", question.before] if question.before else []),
+        *(["--exclude-newer", before] if before else []),
     ]
     environment = indexes.uv_environment(os.environ)
     code, said = _uv(command, folder, environment)
