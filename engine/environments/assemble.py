@@ -130,7 +130,7 @@ def _send(
     with progress.task("Loading the image into the engine", total) as advance:
         done: dict[str, int] = {}  # bytes by layer, as the engine tells them
         try:
-            for line in api.load_image(_archive(config, layers, present, tag, home)):
+            for line in api.load_image(archive(config, layers, present, tag, home)):
                 if "error" in line:
                     return str(line["error"])
                 current = (line.get("progressDetail") or {}).get("current")
@@ -142,7 +142,7 @@ def _send(
     return ""
 
 
-def _archive(config: bytes, layers: Sequence[Layer], present: int, tag: str, home: Home) -> Iterator[bytes]:
+def archive(config: bytes, layers: Sequence[Layer], present: int, tag: str, home: Home) -> Iterator[bytes]:
     """A ``docker save`` archive, piece by piece."""
     name = f"{bare(sha256_bytes(config))}.json"
     files = [f"{bare(layer.diff_id)}.tar" for layer in layers]

@@ -11,9 +11,11 @@ import importlib.util
 import io
 import marshal
 import os
+import struct
 import sys
 import tarfile
 import zipfile
+import zlib
 from base64 import urlsafe_b64encode
 from pathlib import Path
 from typing import BinaryIO
@@ -118,5 +120,5 @@ def pack(wheel: Path, sha256: str, output: BinaryIO, prefix: str, mtime: int) ->
                 add_record(archive, items, metadata, site, add_bytecode(archive, items, site))
                 write_items(archive, items, tar)
             return tar.finish(), tar.size
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError) as error:
         raise Refused(f"it is not a readable zip file: {error}") from None
