@@ -72,12 +72,13 @@ def load(
     tag = f"nbseal/{kind}:{bare(image_id)[:12]}"
     present = _common_chain([layer.diff_id for layer in layers], engine) if _skips_layers(engine) else 0
     failure = _send(config, layers, present, tag, home, engine, progress)
-    if failure and present:
-        failure = _send(config, layers, 0, tag, home, engine, progress)
     if failure:
-        damaged = find_damaged(layers, home)
+        damaged = find_damaged(layers[present:], home)
         if damaged:
             raise LayersMissing(damaged)
+    if failure and present:  # the engine lost an image meanwhile, or wants all bytes after all
+        failure = _send(config, layers, 0, tag, home, engine, progress)
+    if failure:
         raise EnvironmentFailed(f"The container engine did not load the image: {failure}.", "See `nbseal doctor`.")
     if not has_image(image_id, engine):
         raise EnvironmentFailed(
