@@ -11,7 +11,8 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 
 from engine import harness
 from engine.daemon import Engine, ignore_engine_errors, run_tool
@@ -60,9 +61,8 @@ def ensure_base(home: Home, engine: Engine, progress: Progress) -> Base:
             return _build(current_pins(home), home, engine, progress)
         try:
             hold_base(base, home, engine, progress)
-        except layers.LayersMissing as error:
-            progress.say(f"The base's {error.layers[0].of} layer is gone: building the base again.")
-            _forget_steps(home)
+        except layers.LayersMissing:
+            progress.say("Layers of the base image are gone or damaged: building it again.")
             return _build(base_record.load_pins(base, home), home, engine, progress)
         return base
 
@@ -110,8 +110,23 @@ def describe_changes(old: Pins, new: Pins) -> str:
 
 
 def _build(pins: Pins, home: Home, engine: Engine, progress: Progress) -> Base:
+    """Fetch, install, pack and load, reusing the home's layers; without them, when one turns out to be damaged."""
     start = time.monotonic()
     files = fetch_packages(pins.packages, home, progress)
+    try:
+        base = _assemble(pins, files, home, engine, progress)
+    except layers.LayersMissing:
+        _forget_steps(home)
+        base = _assemble(pins, files, home, engine, progress)
+    size = sum(layer.size for layer in base.layers)
+    progress.say(
+        f"Base image {bare(base.id)[:12]}: {len(pins.packages)} Debian packages, Python {base.python}, "
+        f"{size / 1e6:.0f} MB, built in {time.monotonic() - start:.0f} s."
+    )
+    return base
+
+
+def _assemble(pins: Pins, files: Sequence[Path], home: Home, engine: Engine, progress: Progress) -> Base:
     root = _once(
         ["rootfs", [package.sha256 for package in pins.packages]],
         home,
@@ -138,13 +153,8 @@ def _build(pins: Pins, home: Home, engine: Engine, progress: Progress) -> Base:
         own, wheels = harness_layers(stage, home, engine, progress)
         config = image_config((*stage.layers, *own), environment=_ENVIRONMENT)
         base_id = load(config, (*stage.layers, *own), home, engine, progress, kind="base")
-    base = Base(**{**vars(stage), "id": base_id, "layers": (*stage.layers, *own), "harness": wheels})
+    base = replace(stage, id=base_id, layers=(*stage.layers, *own), harness=wheels)
     keep_record(base, config, pins, home)
-    size = sum(layer.size for layer in base.layers)
-    progress.say(
-        f"Base image {bare(base.id)[:12]}: {len(pins.packages)} Debian packages, Python {base.python}, "
-        f"{size / 1e6:.0f} MB, built in {time.monotonic() - start:.0f} s."
-    )
     return base
 
 

@@ -113,8 +113,8 @@ def import_base(home: Home, path: Path, progress: Progress) -> Base:
                 for part in parts:
                     _receive(file, part, work / part.name.replace("/", "-"))
                     advance(part.size)
-            if file.read(2 * tarfile.BLOCKSIZE).strip(b"\0"):
-                raise BadInput(f"{path.name} holds more than a base.", _NO_BASE)
+            if file.read(2 * tarfile.BLOCKSIZE + 1) != bytes(2 * tarfile.BLOCKSIZE):
+                raise BadInput(f"{path.name} does not end where its base does.", _NO_BASE)
         with locked(home.bases / ".lock"):
             for part in parts:
                 part.path.parent.mkdir(parents=True, exist_ok=True)

@@ -24,6 +24,9 @@ from engine.model import Layer
 from engine.progress import Progress
 from engine.settings import Home
 
+#: Path to the archive that holds it and its entry there.
+Entries = dict[str, tuple[tarfile.TarFile, tarfile.TarInfo]]
+
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
 #: What an engine puts into every container by itself, and may leave in a build's layers.
@@ -106,7 +109,7 @@ def flatten(layers: Sequence[Any], target: Path) -> None:
     What a later layer removes is gone, and its whiteout stays, because a still lower layer may have it. What
     engines put into a container by themselves is left out.
     """
-    entries: dict[str, tuple[tarfile.TarFile, tarfile.TarInfo]] = {}
+    entries: Entries = {}
     with ExitStack() as opened:
         for stream in layers:
             archive = opened.enter_context(tarfile.open(fileobj=stream))
@@ -118,15 +121,8 @@ def flatten(layers: Sequence[Any], target: Path) -> None:
                 elif name.startswith(_WHITEOUT):
                     _remove(entries, "/".join(filter(None, (folder, name.removeprefix(_WHITEOUT)))), itself=True)
             for path, member in members:
-                if not path or _from_engine(path):
-                    continue
-                if not member.isdir():
-                    _remove(entries, path, itself=True)
-                entries[path] = (archive, member)
-                folder, _, name = path.rpartition("/")
-                removed = entries.pop(f"{folder}/{_WHITEOUT}{name}".lstrip("/"), None)
-                if removed and member.isdir():  # what was in the folder that had this name stays removed
-                    entries[f"{path}/{_OPAQUE}"] = removed
+                if path and not _from_engine(path):
+                    _add(entries, path, archive, member)
         with tarfile.open(target, "w") as output:
             _write(entries, output)
 
@@ -135,7 +131,20 @@ def _from_engine(path: str) -> bool:
     return path in _ENGINE_FILES or path.split("/")[0] in _ENGINE_FOLDERS
 
 
-def _remove(entries: dict[str, Any], path: str, *, itself: bool) -> None:
+def _add(entries: Entries, path: str, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
+    folder, _, name = path.rpartition("/")
+    whiteout = entries.pop(f"{folder}/{_WHITEOUT}{name}".lstrip("/"), None)
+    before = entries.get(path)
+    if member.isdir():
+        if whiteout or (before and not before[1].isdir()):
+            # What a lower folder of this name holds was hidden, and stays so.
+            entries[f"{path}/{_OPAQUE}"] = (archive, tarfile.TarInfo(_OPAQUE))
+    else:
+        _remove(entries, path, itself=True)
+    entries[path] = (archive, member)
+
+
+def _remove(entries: Entries, path: str, *, itself: bool) -> None:
     """Forget what is in the folder ``path``, and ``itself``."""
     for inside in [name for name in entries if name.startswith(f"{path}/")]:
         del entries[inside]
@@ -143,7 +152,7 @@ def _remove(entries: dict[str, Any], path: str, *, itself: bool) -> None:
         entries.pop(path, None)
 
 
-def _write(entries: dict[str, tuple[tarfile.TarFile, tarfile.TarInfo]], output: tarfile.TarFile) -> None:
+def _write(entries: Entries, output: tarfile.TarFile) -> None:
     for path, (archive, member) in sorted(entries.items()):
         copy = shallow_copy(member)  # TarInfo.replace is not in Debian's 3.11.2
         copy.name = path
@@ -152,6 +161,6 @@ def _write(entries: dict[str, tuple[tarfile.TarFile, tarfile.TarInfo]], output: 
             # Its target may be gone by now, or in another layer: every name gets the bytes.
             linked = archive.getmember(member.linkname)
             copy.type, copy.linkname, copy.size, content = tarfile.REGTYPE, "", linked.size, archive.extractfile(linked)
-        elif member.isreg():
+        elif member.isreg() and member.size:
             content = archive.extractfile(member)
         output.addfile(copy, content)
