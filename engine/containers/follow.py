@@ -16,8 +16,8 @@ from engine.model import Json, Limits
 
 #: Seconds between two looks at the events.
 _POLL = 0.025
-#: Seconds that a container has to end after it was asked to: the harness gives a cell 5 and the kernel 10, and saves.
-_STOP_GRACE = 30.0
+#: Seconds that a container has to end after it was asked to: the harness gives a cell 5 and the kernel 15, and saves.
+_STOP_GRACE = 40.0
 #: Seconds over the time limit after which we stop the container because its harness did not.
 _TIMEOUT_GRACE = 180.0
 #: Times that an engine may fail to answer, a second apart, before it is taken for gone.

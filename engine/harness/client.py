@@ -20,7 +20,9 @@ from .kernel import Kernel
 
 #: Seconds that a wait on the shell channel may last. Its socket is written to as well (ipywidgets' Output is answered
 #: there), and then pyzmq may miss that something has arrived: an endless wait hangs (nbclient issue 312).
-_SLICE = 0.5
+_SLICE = 0.1
+#: Seconds for a kernel that listens to answer, before it is asked again.
+_ANSWER = 0.5
 #: Seconds for the kernel to listen and answer; a cold disk and a busy machine included.
 _START_TIMEOUT = 120.0
 #: Seconds without any output after which the end of a cell's output is taken for lost, once the cell itself is done.
@@ -46,9 +48,9 @@ async def connect(kernel: Kernel) -> tuple[AsyncKernelClient, Any]:
     while True:
         client.kernel_info()
         try:
-            reply = await client.get_shell_msg(timeout=_SLICE)
+            reply = await client.get_shell_msg(timeout=_ANSWER)
             # Its status on the other channel proves that the subscription has reached the kernel.
-            await client.get_iopub_msg(timeout=_SLICE)
+            await client.get_iopub_msg(timeout=_ANSWER)
             return client, reply["content"].get("language_info", {})
         except Empty:
             await _pause(kernel, deadline)

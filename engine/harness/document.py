@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from nbformat import NotebookNode, from_dict
+from nbformat import NotebookNode
+from nbformat.v4 import reads_json
 
 #: Seconds between two saves within one cell, at least; and at least this many times what the last save took.
 _PAUSE, _PAUSE_FACTOR = 2.0, 20.0
@@ -18,7 +19,7 @@ class Document:
     """The notebook being executed. What was saved of a cell is kept, so that a save encodes only what changed."""
 
     def __init__(self, source: Path, target: Path) -> None:
-        self.notebook: NotebookNode = from_dict(json.loads(source.read_bytes()))  # type: ignore[no-untyped-call]
+        self.notebook: NotebookNode = reads_json(source.read_text("utf-8"))  # type: ignore[no-untyped-call]
         self._target = target
         self._encoded: dict[int, bytes] = {}
         self._saved_at = 0.0

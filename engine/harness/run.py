@@ -17,8 +17,8 @@ from .kernel import Kernel
 from .request import Request
 from .stop import StopRequest
 
-#: Seconds for a kernel that was asked to shut down: exit handlers run, open files are written.
-_SHUTDOWN = 10.0
+#: Seconds for a kernel that was asked to shut down.
+_SHUTDOWN = 15.0
 
 
 @dataclass(frozen=True)
@@ -177,8 +177,12 @@ def _tags(cell: Any) -> Any:
 
 
 async def _shut_down(kernel: Kernel, client: Any) -> None:
+    """Have the kernel end in order: exit handlers run, open files are written."""
     if kernel.process.poll() is None:
-        client.control_channel.send(client.session.msg("shutdown_request", {"restart": False}))
+        # On the shell channel, although the control channel is the usual one: there, ipykernel 7 handles it in
+        # another thread while the main thread already takes output down, and now and then the two wait 10 to 20
+        # seconds for each other.
+        client.shell_channel.send(client.session.msg("shutdown_request", {"restart": False}))
         await asyncio.wait({kernel.died}, timeout=_SHUTDOWN)
     if not kernel.died.done():
         kernel.kill()
