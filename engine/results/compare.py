@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
@@ -14,6 +15,7 @@ from engine.results.executed import cell_outputs
 from engine.results.scalars import harvest_scalars
 from engine.results.text import clean_text, strip_escapes
 
+_ADDRESS = re.compile(r"(?<= at )0x[0-9a-fA-F]{4,16}\b")
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 _SHOWN = 100
 
@@ -32,8 +34,8 @@ def compare(old: Record, old_document: Json, new: Record, new_document: Json) ->
 
     A unit is a code cell with output, a scalar's series, or a file that was written, changed or
     deleted; each unit gives at most one difference. Identical means equal in everything but
-    execution counts, how streams were chunked and interleaved, and the random ids of widgets.
-    How the runs ended counts too, as no unit.
+    execution counts, how streams were chunked and interleaved, the random ids of widgets, and the
+    memory addresses that Python's default repr shows. How the runs ended counts too, as no unit.
     """
     units = 0
     differences: list[Difference] = []
@@ -89,11 +91,12 @@ def _cell(outputs: Sequence[Json], widgets: dict[str, str]) -> _Cell:
     streams = {"stdout": "", "stderr": ""}
     others = []
     for name in streams:
-        streams[name] = "".join(item["text"] for item in outputs if item.get("name") == name)
+        streams[name] = _masked("".join(item["text"] for item in outputs if item.get("name") == name))
     for item in outputs:
         if item["output_type"] == "error":
-            traceback = strip_escapes("\n".join(item["traceback"]))
-            others.append({"error": item["ename"], "value": strip_escapes(item["evalue"]), "traceback": traceback})
+            traceback = _masked(strip_escapes("\n".join(item["traceback"])))
+            value = _masked(strip_escapes(item["evalue"]))
+            others.append({"error": item["ename"], "value": value, "traceback": traceback})
         elif item["output_type"] != "stream":
             data = {mime: _datum(mime, value, widgets) for mime, value in item["data"].items()}
             others.append({"output_type": item["output_type"], "data": data, "metadata": item["metadata"]})
@@ -102,10 +105,17 @@ def _cell(outputs: Sequence[Json], widgets: dict[str, str]) -> _Cell:
 
 def _datum(mime: str, value: Any, widgets: dict[str, str]) -> Any:
     """A widget's view names its model by a random UUID: what counts is which views share a model."""
+    if mime.startswith("text/") and isinstance(value, str):
+        return _masked(value)
     if mime != _WIDGET or not isinstance(value, dict) or not isinstance(value.get("model_id"), str):
         return value
     model = widgets.setdefault(value["model_id"], f"widget {len(widgets) + 1}")
     return {**value, "model_id": model}
+
+
+def _masked(text: str) -> str:
+    """``<Figure at 0x7f2c>`` without its address: the system's choice, which says nothing of the object."""
+    return _ADDRESS.sub("0x...", text)
 
 
 def _equal(before: Any, after: Any) -> bool:

@@ -40,6 +40,8 @@ def widget(model: str) -> Json:
         (display({"application/json": {"a": math.nan}}), display({"application/json": {"a": math.nan}})),
         (code(widget("a"), widget("b"), widget("a")), code(widget("x"), widget("y"), widget("x"))),
         (stream("loss: nan"), stream("loss: nan")),
+        (stream("<Figure at 0x7f11aa>"), stream("<Figure at 0x7f22bb>")),
+        (display({"text/plain": "<a.B at 0x7f11aa>"}), display({"text/plain": "<a.B at 0x7f22bb>"})),
     ],
 )
 def test_identical(one: Json, other: Json) -> None:
@@ -50,6 +52,7 @@ def test_identical(one: Json, other: Json) -> None:
     ("one", "other", "detail"),
     [
         (stream("a\nb\n"), stream("a\nc\n"), "stdout line 2: 'b' became 'c'"),
+        (stream("mask 0x7f11aa"), stream("mask 0x7f22bb"), "stdout line 1: 'mask 0x7f11aa' became 'mask 0x7f22bb'"),
         (stream("a\n"), stream("a\nb\n"), "stdout line 2: '' became 'b'"),
         (stream("a", "stderr"), code(), "stderr line 1: 'a' became ''"),
         (stream("x" * 500 + "1"), stream("x" * 500 + "2"),
