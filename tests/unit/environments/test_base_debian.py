@@ -51,7 +51,7 @@ def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     address = f"http://127.0.0.1:{server.server_port}"
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(debian, "find_mirrors", lambda: Mirrors(f"{address}/debian", f"{address}/security"))
