@@ -11,6 +11,7 @@ from pathlib import Path
 
 from engine.containers.follow import Follower
 from engine.containers.host import describe_host
+from engine.containers.interrupts import Interrupts
 from engine.containers.launch import MAX_LOG, Place, container_name, create
 from engine.containers.mountpoints import make_folder, make_mountpoints, remove_mountpoints
 from engine.containers.outcome import decide
@@ -44,13 +45,14 @@ def execute(
     ``identity`` stands beside it. ``on_event`` is called in this thread with each event, checked.
 
     The Outcome says how it ended, whatever the notebook did and whatever happened to it. Ctrl-C
-    interrupts the cell and is an Outcome too; a second one kills the container. Raises
-    EngineUnavailable when the container could not be started, BadInput for an input that cannot be
-    mounted at its target: then nothing was executed. The container is removed on every path out.
+    interrupts the cell and is an Outcome too, a second one kills the container; before the
+    container was started it is KeyboardInterrupt. Raises EngineUnavailable when the container could
+    not be started, BadInput for an input that cannot be mounted at its target: then nothing was
+    executed. The container is removed on every path out.
     """
     place = Place(project.absolute(), spool.absolute())
     user = find_user()
-    with _prepared(place, user, directory, inputs, limits), _removal(engine, run_id):
+    with _prepared(place, user, directory, inputs, limits), Interrupts() as interrupts, _removal(engine, run_id):
         with explained():
             create(
                 engine,
@@ -63,9 +65,11 @@ def execute(
                 limits=limits,
                 run_id=run_id,
             )
+            if interrupts.count:
+                raise KeyboardInterrupt  # nothing was executed yet
             started, clock = datetime.now(UTC), time.monotonic()
             engine.client.api.start(container_name(run_id))
-        follower = Follower(engine, place, run_id, limits)
+        follower = Follower(engine, place, run_id, limits, interrupts)
         exit_ = follower.follow(on_event)
         duration = time.monotonic() - clock
         keep_log(engine, run_id, place.spool)
@@ -119,15 +123,11 @@ def release(place: Place) -> None:
 
 @contextmanager
 def _removal(engine: Engine, run_id: str) -> Iterator[None]:
-    """Remove the run's container on every path out, also when another Ctrl-C comes meanwhile."""
+    """Remove the run's container on every path out."""
     try:
         yield
     finally:
-        try:
-            remove_container(engine, run_id)
-        except KeyboardInterrupt:
-            remove_container(engine, run_id)
-            raise
+        remove_container(engine, run_id)
 
 
 def remove_container(engine: Engine, run_id: str) -> None:

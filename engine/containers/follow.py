@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from engine.containers.events import EventTail
+from engine.containers.interrupts import Interrupts
 from engine.containers.launch import Place, container_name
 from engine.containers.outcome import Exit, LastEvents, Stop
 from engine.containers.worktree import WorkTreeWatch
@@ -27,18 +28,19 @@ _PATIENCE = 30
 class Follower:
     """Follows one started container to its end.
 
-    A first KeyboardInterrupt in the calling thread asks the harness to stop, a second one kills the
-    container; both go on following, so that nothing that was saved is missed.
+    A first Ctrl-C asks the harness to stop, a second one kills the container; both go on
+    following, so that nothing that was saved is missed.
     """
 
-    def __init__(self, engine: Engine, place: Place, run_id: str, limits: Limits) -> None:
+    def __init__(self, engine: Engine, place: Place, run_id: str, limits: Limits, interrupts: Interrupts) -> None:
         self._api = engine.client.api
         self._name = container_name(run_id)
         self._tail = EventTail(place.spool / "events.jsonl")
         self._watch = WorkTreeWatch([place.project, place.spool], limits.work_tree)
         self._deadline = time.monotonic() + limits.timeout + _TIMEOUT_GRACE if limits.timeout else None
         self._kill_at: float | None = None
-        self._interrupts = 0
+        self._interrupts = interrupts
+        self._heeded = 0
         self.last = LastEvents()
         self.stop: Stop = ""
 
@@ -47,20 +49,16 @@ class Follower:
         waiter = _ExitWaiter(self._api, self._name)
         waiter.start()
         try:
-            while not waiter.ended.is_set():
-                try:
-                    while not waiter.ended.is_set():
-                        if not self._pass_on(on_event):
-                            waiter.ended.wait(_POLL)
-                        self._enforce()
-                except KeyboardInterrupt:
-                    self._interrupt()
-            while self._pass_on(on_event):
-                pass
+            while True:
+                ended = waiter.ended.is_set()  # asked before reading: what came before the end is not missed
+                if not self._pass_on(on_event):
+                    if ended:
+                        return waiter.exit
+                    waiter.ended.wait(_POLL)
+                self._enforce()
         finally:
             self._watch.stop()
             self._tail.close()
-        return waiter.exit
 
     def _pass_on(self, on_event: Callable[[Json], None]) -> bool:
         """Whether anything was read."""
@@ -72,6 +70,13 @@ class Follower:
 
     def _enforce(self) -> None:
         now = time.monotonic()
+        if self._interrupts.count > self._heeded:
+            self._heeded = self._interrupts.count
+            if self._heeded == 1:
+                self._ask_to_stop("interrupt", "SIGINT")
+            else:
+                self.stop = self.stop or "interrupt"
+                self._signal("SIGKILL")
         if not self.stop and self._watch.exceeded:
             self._ask_to_stop("work_tree", "SIGTERM")
         if not self.stop and self._deadline is not None and now > self._deadline:
@@ -79,13 +84,6 @@ class Follower:
         if self._kill_at is not None and now > self._kill_at:
             self._signal("SIGKILL")
             self._kill_at = now + _STOP_GRACE
-
-    def _interrupt(self) -> None:
-        self._interrupts += 1
-        if self._interrupts == 1:
-            self._ask_to_stop("interrupt", "SIGINT")
-        else:
-            self._signal("SIGKILL")
 
     def _ask_to_stop(self, reason: Stop, signal: str) -> None:
         self.stop = self.stop or reason

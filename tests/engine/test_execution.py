@@ -576,6 +576,32 @@ def test_a_second_ctrl_c_kills_the_container(execute: Execute) -> None:
     assert run.outcome.duration < 15
 
 
+def test_two_ctrl_c_at_once_are_an_outcome_too(execute: Execute) -> None:
+    def twice(event: Json) -> None:
+        if event["event"] == "output" and "at work" in event["output"].get("text", ""):
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    run = execute("print('before')", FOREVER, on_event=twice)
+    assert run.outcome.status == "interrupted"
+    assert run.text(0) == "before\n"
+
+
+def test_ctrl_c_while_the_kernel_starts(execute: Execute) -> None:
+    def at_once(event: Json) -> None:
+        if event["event"] == "started":
+            os.kill(os.getpid(), signal.SIGINT)
+
+    run = execute(FOREVER, on_event=at_once)
+    assert run.outcome.status == "interrupted"
+
+
+def test_ctrl_c_is_the_callers_again_afterwards(execute: Execute) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    execute("1")
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 def test_a_container_stopped_at_the_engine_is_interrupted(
     engine: daemon.Engine, kernel_image: str, tmp_path: Path
 ) -> None:
