@@ -6,7 +6,7 @@ PYTHON := .venv/bin/python
 
 .NOTPARALLEL:
 
-.PHONY: help setup demo test lint unit engine bench corpus clean
+.PHONY: help setup demo test lint unit engine bench corpus docs clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -40,6 +40,10 @@ bench: setup ## measure: warm run, --help, image build; prints ratios
 corpus: setup ## run every notebook of CORPUS/index.csv: make corpus CORPUS=DIR
 	@test -n "$(CORPUS)" || { echo "error: say which corpus: make corpus CORPUS=DIR" >&2; exit 2; }
 	@$(PYTHON) scripts/corpus.py "$(CORPUS)"
+
+docs: ## write docs/reference/cli.md anew from the program's own --help
+	@scripts/setup python
+	@$(PYTHON) -m scripts.cli_reference > docs/reference/cli.md
 
 clean: ## remove what was built in the checkout; the home stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
