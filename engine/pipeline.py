@@ -187,7 +187,7 @@ def _execute(
                 run_id=record.id,
                 on_event=on_event,
             )
-        except EngineUnavailable:
+        except (EngineUnavailable, BadInput, KeyboardInterrupt):
             store.discard(run)  # nothing was executed, so nothing is recorded
             raise
         return _finish(run, record, outcome, plan.source)

@@ -28,7 +28,7 @@ def announce(record: Record) -> None:
         complain(
             f"Cell {outcome.error.cell + 1} raised {clean_text(outcome.error.name)}: {_first(outcome.error.value)}"
         )
-    elif outcome and outcome.reason and record.status != "completed":
+    if outcome and outcome.reason and record.status != "completed" and (outcome.limit or not outcome.error):
         complain(_sentence(clean_text(outcome.reason)))
     for line in _lines(record, to_stderr=True):
         say(line)
