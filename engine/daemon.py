@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,8 +123,7 @@ def run_tool(
             list(command),
             environment=dict(environment or {}),
             mounts=[
-                DockerMount(item.target, str(item.source), type="bind", read_only=not item.writable)
-                for item in mounts
+                DockerMount(item.target, str(item.source), type="bind", read_only=not item.writable) for item in mounts
             ],
             network_mode="bridge" if network else "none",
             user=user or f"{os.getuid()}:{os.getgid()}",
@@ -160,7 +159,5 @@ def ignore_engine_errors() -> Iterator[None]:
     from docker.errors import DockerException
     from requests.exceptions import RequestException
 
-    try:
+    with suppress(DockerException, RequestException):
         yield
-    except (DockerException, RequestException):
-        pass

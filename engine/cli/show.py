@@ -21,7 +21,7 @@ def record_json(record: Record) -> dict[str, Any]:
 
 
 def announce(record: Record) -> None:
-    """How a run ended, on stderr: the error with its cell and traceback, the limit, the record."""
+    """Why a run did not complete, on stderr: the error with its cell and traceback, the limit."""
     outcome = record.outcome
     if outcome and outcome.error:
         say(clean_text(outcome.error.traceback).rstrip())
@@ -30,8 +30,6 @@ def announce(record: Record) -> None:
         )
     if outcome and outcome.reason and record.status != "completed" and (outcome.limit or not outcome.error):
         complain(_sentence(clean_text(outcome.reason)))
-    for line in _lines(record, to_stderr=True):
-        say(line)
 
 
 def judge(record: Record) -> None:
@@ -40,43 +38,45 @@ def judge(record: Record) -> None:
     if comparison is None:
         return
     style = "green" if comparison.verdict == "identical" else "red"
-    print(
-        f"{styled(comparison.verdict, style)} to {record.rerun_of}: {comparison.units} units compared"
-    )
+    print(f"{styled(comparison.verdict, style)} to {record.rerun_of}: {comparison.units} units compared")
     rows = [[clean_text(item.where), clean_text(item.detail)] for item in comparison.differences]
     if rows:
         print(table(["differs", "how"], rows))
 
 
 def show(record: Record, *, as_json: bool) -> int:
-    """One run, on stdout."""
+    """One run, on stdout, with its traceback and its verdict."""
     if as_json:
         print_json(record_json(record))
         return 0
-    for line in _lines(record, to_stderr=False):
-        print(line)
-    if record.outcome and record.outcome.error:
-        print(clean_text(record.outcome.error.traceback).rstrip())
+    summarise(record)
+    outcome = record.outcome
+    if outcome and outcome.error:
+        print(clean_text(outcome.error.traceback).rstrip())
+    elif outcome and outcome.reason:
+        print(_sentence(clean_text(outcome.reason)))
     judge(record)
     return 0
 
 
-def _lines(record: Record, *, to_stderr: bool) -> list[str]:
-    outcome = record.outcome
-    status = styled(record.status, _STYLES[record.status], to_stderr=to_stderr)
-    took = f" in {seconds_text(outcome.duration)}" if outcome and outcome.duration else ""
-    rows = [("run", f"{record.id}  {status}{took}"), ("hash", record.hash), ("notebook", record.notebook)]
-    if outcome and outcome.reason:
-        rows.append(("reason", clean_text(outcome.reason)))
+def summarise(record: Record) -> None:
+    """What a run was made from and what came out of it, on stdout."""
+    took = f" in {seconds_text(record.outcome.duration)}" if record.outcome and record.outcome.duration else ""
+    rows = [
+        ("run", f"{record.id}  {styled(record.status, _STYLES[record.status])}{took}"),
+        ("hash", record.hash),
+        ("notebook", record.notebook),
+        ("image", record.image),
+    ]
     if record.rerun_of:
         rows.append(("rerun of", record.rerun_of))
-    rows.append(("image", record.image))
     if record.flags:
         rows.append(("flags", "  ".join(f"{flag.name}={flag.literal}" for flag in record.flags)))
     rows += [("scalar", f"{name}  {value:g}") for name, value in record.scalars.items()]
     rows += [("file", f"{item.path}  {item.change}  {size_text(item.size)}") for item in record.outputs]
     rows += [("note", note) for note in record.notes]
-    return [f"{styled(name.ljust(9), 'dim', to_stderr=to_stderr)} {clean_text(text)}" for name, text in rows]
+    for name, text in rows:
+        print(f"{styled(name.ljust(9), 'dim')} {clean_text(text)}")
 
 
 def _first(text: str) -> str:
