@@ -8,7 +8,7 @@ from typing import Literal
 
 from engine import pipeline
 from engine.cli.live import CellProgress
-from engine.cli.show import announce, judge, record_json
+from engine.cli.show import announce, judge, record_json, summarise
 from engine.cli.terminal import Terminal, print_json, say, table
 from engine.errors import BadInput
 from engine.model import Limits, Record
@@ -92,9 +92,11 @@ def rerun(prefix: str, limits: Limits, *, as_json: bool) -> int:
 
 
 def _print(record: Record, *, as_json: bool) -> None:
+    announce(record)
     if as_json:
         print_json(record_json(record))
-    announce(record)
+    else:
+        summarise(record)
 
 
 def exit_code(record: Record) -> int:
