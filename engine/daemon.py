@@ -128,7 +128,7 @@ def run_tool(
             network_mode="bridge" if network else "none",
             user=user or f"{os.getuid()}:{os.getgid()}",
             read_only=True,
-            tmpfs={"/tmp": "rw,exec,mode=1777"},
+            tmpfs={"/tmp": "rw,exec,mode=1777"},  # noqa: S108 - the container's own
             cap_drop=["ALL"],
             security_opt=["no-new-privileges"],
             init=True,
