@@ -34,6 +34,8 @@ _LEFT_OUT = (
     *(f"usr/share/{name}" for name in ("info", "lintian", "locale", "man")),
 )
 _DOCUMENTATION = "usr/share/doc/"
+#: Seconds that mmdebstrap gets to clean up when it is interrupted.
+PATIENCE = 30
 _INSTALL = "apt-get install mmdebstrap"
 _ELSEWHERE = "carry a base over from a Debian machine: `nbseal base export`, `nbseal base import`"
 
@@ -103,8 +105,10 @@ def _control(file: Path) -> str:
 
 def _run_mmdebstrap(names: Sequence[str], folder: Path) -> None:
     """Leave the root file system as ``root.tar`` in ``folder``."""
+    # Root could do without, but then the whole machine would see what mmdebstrap mounts, even after its death.
+    mode = "auto" if os.geteuid() else "unshare"
     command = [
-        *("mmdebstrap", "--variant=custom", "--mode=auto", "--format=tar", f"--architectures={ARCHITECTURE}"),
+        *("mmdebstrap", "--variant=custom", f"--mode={mode}", "--format=tar", f"--architectures={ARCHITECTURE}"),
         # All at once: mmdebstrap's larger variants install apt first, and use it from inside.
         f"--include={','.join(names)}",
         *("--skip=check/qemu", "--skip=check/signed-by"),
@@ -125,20 +129,36 @@ def _run_mmdebstrap(names: Sequence[str], folder: Path) -> None:
         "PYTHONHASHSEED": "0",
     }
     environment |= {name: os.environ[name] for name in ("TMPDIR", "USER", "LOGNAME") if name in os.environ}
-    done = subprocess.run(
+    with subprocess.Popen(
         command,
         env=environment,
-        capture_output=True,
         stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
         errors="replace",
         umask=0o022,
-    )
-    if done.returncode:
-        reasons = [line[3:] for line in done.stderr.splitlines() if line.startswith("E: ")]
-        reason = "; ".join(dict.fromkeys(reasons))[-600:] or done.stderr.strip()[-600:]
+        start_new_session=True,  # an interrupt from the terminal reaches it once, through us
+    ) as process:
+        try:
+            said = process.communicate()[1]
+        except BaseException:
+            _stop(process)
+            raise
+    if process.returncode:
+        reasons = [line[3:] for line in said.splitlines() if line.startswith("E: ")]
+        reason = "; ".join(dict.fromkeys(reasons))[-600:] or said.strip()[-600:]
         hint = f"Build the base once as root, or {_ELSEWHERE}."
         raise EnvironmentFailed(
             f"mmdebstrap failed: {reason.rstrip('.')}.",
             hint if os.geteuid() else f"See mmdebstrap(1), or {_ELSEWHERE}.",
         )
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    """Let mmdebstrap remove its folder, which may belong to a user that we are not; not for ever."""
+    process.terminate()
+    try:
+        process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()

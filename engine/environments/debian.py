@@ -247,10 +247,10 @@ def fetch_packages(packages: Sequence[DebianPackage], home: Home, progress: Prog
     Proxies and certificates are those of the environment (``http_proxy``, ``REQUESTS_CA_BUNDLE``, ...).
     Raises EnvironmentFailed when one cannot be had or is not what its pin says.
     """
-    import requests
-
     missing = [package for package in packages if not kept_path(package, home).is_file()]
     if missing:
+        import requests
+
         mirrors = find_mirrors()
         own = threading.local()
         total = sum(package.size for package in missing)

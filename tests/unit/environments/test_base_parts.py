@@ -15,8 +15,11 @@ from engine import harness
 from engine.environments.base_harness import wheel_bytes
 from engine.environments.base_recipe import flatten
 from engine.environments.base_record import harness_sources
-from engine.environments.base_rootfs import belongs, index_entry
+from engine.environments.base_rootfs import belongs, bootstrap, index_entry
+from engine.errors import EnvironmentFailed
 from engine.model import DebianPackage
+from engine.progress import Silent
+from engine.settings import Home
 
 
 @pytest.mark.parametrize(
@@ -202,3 +205,15 @@ def test_the_harness_becomes_one_valid_wheel(tmp_path: Path) -> None:
         wheel.validate_record()
         names = {str(record[0]) for record, _, _ in wheel.get_contents()}
     assert {"nbseal_harness/__init__.py", "nbseal_harness/__main__.py"} <= names
+
+
+# --- without the tools ------------------------------------------------------------------------
+
+
+def test_without_mmdebstrap_the_user_hears_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(EnvironmentFailed) as caught:
+        bootstrap([], [], Home(tmp_path), Silent())
+    assert caught.value.exit_code == 5
+    assert "apt-get install mmdebstrap" in caught.value.hint
+    assert "nbseal base import" in caught.value.hint
