@@ -36,6 +36,8 @@ ARCHITECTURE = "amd64"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 #: Connections to a mirror, each kept open: opening one for every package took a hundred times as long.
 CONNECTIONS = 4
+#: How often an address is tried again when its connection breaks.
+RETRIES = 3
 #: Seconds without a byte before a mirror counts as gone.
 PATIENCE = 60
 MAX_PACKAGES = 2_000
@@ -259,6 +261,8 @@ def fetch_packages(packages: Sequence[DebianPackage], home: Home, progress: Prog
             def fetch(package: DebianPackage) -> None:
                 if not hasattr(own, "session"):
                     own.session = requests.Session()
+                    for scheme in ("http://", "https://"):
+                        own.session.mount(scheme, requests.adapters.HTTPAdapter(max_retries=RETRIES))
                 data = _download(package, mirrors, own.session)
                 write_atomic(kept_path(package, home), data, 0o444)
                 advance(package.size)
