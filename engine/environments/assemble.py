@@ -101,14 +101,17 @@ def _common_chain(diff_ids: Sequence[str], engine: Engine) -> int:
 
     api: Any = engine.client.api  # the plain API: one request for each image
     most = 0
-    for listed in api.images(filters={"label": LABEL})[:_MOST_COMPARED]:
+    ours = api.images(filters={"label": LABEL})
+    # Bases first: their layers are the largest part, and there may be more images than are asked for.
+    ours.sort(key=lambda listed: not str(listed["RepoTags"]).count("nbseal/base:"))
+    for listed in ours[:_MOST_COMPARED]:
         try:
             held = api.inspect_image(listed["Id"])["RootFS"].get("Layers") or []
         except ImageNotFound:  # removed meanwhile
             continue
         common = 0
-        for ours, theirs in zip(diff_ids, held, strict=False):
-            if ours != theirs:
+        for wanted, there in zip(diff_ids, held, strict=False):
+            if wanted != there:
                 break
             common += 1
         most = max(most, common)

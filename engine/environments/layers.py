@@ -108,7 +108,7 @@ def _identify(python_image: str, home: Home, engine: Engine) -> str:
     path = home.layers / "interpreters" / f"{bare(python_image).replace('/', '_')}.json"
     known = _read_json(path)
     if known is None:
-        result = run_tool(engine, python_image, [*_PACKER, "identify"], mounts=[_program()], environment=_ENVIRONMENT)
+        result = run_tool(engine, python_image, [*_PACKER, "identify"], mounts=_program(), environment=_ENVIRONMENT)
         if result.exit_code:
             raise EnvironmentFailed(
                 f"The Python of {python_image} does not run: {_last_line(result.stderr)}.",
@@ -139,7 +139,7 @@ def _pack(
     listed = [{"sha256": bare(wheel.sha256), "filename": wheel.filename} for wheel in ordered]
     write_json(request, {"prefix": prefix, "mtime": SOURCE_DATE_EPOCH, "wheels": listed})
     mounts = [
-        _program(),
+        *_program(),
         Mount(request.absolute(), "/request.json"),
         Mount(home.wheels.absolute(), "/wheels"),
         Mount(output.absolute(), "/out", writable=True),
@@ -184,8 +184,10 @@ def wheel_file(wheel: Wheel, home: Home) -> Path:
     return home.wheels / bare(wheel.sha256) / wheel.filename
 
 
-def _program() -> Mount:
-    return Mount(Path(__file__).resolve().with_name("packing"), "/nbseal/packing")
+def _program() -> list[Mount]:
+    """The packer's files one by one, without the bytecode that this machine's Python may keep beside them."""
+    folder = Path(__file__).resolve().with_name("packing")
+    return [Mount(file, f"/nbseal/packing/{file.name}") for file in sorted(folder.glob("*.py"))]
 
 
 @contextmanager
