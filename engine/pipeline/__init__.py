@@ -1,0 +1,32 @@
+"""The stages composed: the only place that knows more than one of them."""
+
+from engine.pipeline.environment import (
+    Wanted,
+    base_build,
+    base_export,
+    base_import,
+    base_list,
+    build,
+    flags,
+    lock,
+)
+from engine.pipeline.reading import find, logs, page, runs
+from engine.pipeline.story import Request, rerun, run
+
+__all__ = [
+    "Request",
+    "Wanted",
+    "base_build",
+    "base_export",
+    "base_import",
+    "base_list",
+    "build",
+    "find",
+    "flags",
+    "lock",
+    "logs",
+    "page",
+    "rerun",
+    "run",
+    "runs",
+]

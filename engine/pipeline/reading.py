@@ -1,0 +1,78 @@
+"""Runs that are there: listed, found, shown, and settled when their process died."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from engine import containers, daemon, results, store
+from engine.errors import EngineUnavailable
+from engine.files import write_atomic
+from engine.model import Record
+from engine.pipeline.harvest import finish
+from engine.progress import Progress
+from engine.settings import Home
+
+
+def runs(home: Home, progress: Progress) -> tuple[store.Summary, ...]:
+    """All runs, newest first, after settling those whose process died. Damaged ones are named."""
+    alive = settle(home, progress)
+    for problem in store.damaged_runs(home).values():
+        progress.say(problem)
+    return tuple(replace(item, status="running") if item.id in alive else item for item in store.list_runs(home))
+
+
+def find(prefix: str, home: Home, progress: Progress) -> Record:
+    """One run by id or hash or the beginning of one."""
+    alive = settle(home, progress)
+    record = store.load_record(home, store.find_run(home, prefix))
+    return replace(record, status="running", outcome=None) if record.id in alive else record
+
+
+def settle(home: Home, progress: Progress) -> frozenset[str]:
+    """Finish the records of runs whose process died; the ids of those whose container is still at work.
+
+    The container outlives its process, so such a run may have completed. Without an engine nothing
+    can be said about containers, and so nothing is decided.
+    """
+    left = store.unfinished(home)
+    if not left:
+        return frozenset()
+    try:
+        engine = daemon.connect()
+    except EngineUnavailable:
+        return frozenset()
+    alive = set()
+    for run_id in left:
+        with store.adopt(home, run_id) as adopted:
+            if adopted is None:
+                continue
+            run, record = adopted
+            outcome = containers.settle(engine, run_id, run.spool, lambda event: None)
+            if outcome is None:
+                alive.add(run_id)
+                continue
+            record = finish(run, record, outcome, store.read_source(run))
+            progress.say(f"Run {run_id} had lost its process; it is now recorded as {record.status}.")
+    return frozenset(alive)
+
+
+def logs(prefix: str, home: Home, progress: Progress) -> str:
+    """What the cells printed, and what the container itself said."""
+    run = store.open_run(home, find(prefix, home, progress).id)
+    return results.text_log(results.read_executed(_executed(run))) + store.read_log(run)
+
+
+def page(prefix: str, home: Home, progress: Progress) -> Path:
+    """Write the executed notebook as an HTML page into the home's temporary folder; its path."""
+    record = find(prefix, home, progress)
+    run = store.open_run(home, record.id)
+    html = results.render_html(results.read_executed(_executed(run)), f"{record.notebook} · {record.id}")
+    path = home.root / "pages" / f"{record.id}.html"
+    write_atomic(path, html.encode())
+    return path
+
+
+def _executed(run: store.RunDirectory) -> Path:
+    """The executed notebook; while a run is under way, its present state."""
+    return run.executed if run.executed.exists() else run.spool / "executed.ipynb"
