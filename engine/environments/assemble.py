@@ -70,7 +70,7 @@ def load(
     if has_image(image_id, engine):
         return image_id
     tag = f"nbseal/{kind}:{bare(image_id)[:12]}"
-    present = _common_chain([layer.diff_id for layer in layers], engine) if _skips_layers(engine) else 0
+    present = _common_chain([layer.diff_id for layer in layers], engine) if skips_layers(engine) else 0
     failure = _send(config, layers, present, tag, home, engine, progress)
     if failure:
         damaged = find_damaged(layers[present:], home)
@@ -89,7 +89,7 @@ def load(
     return image_id
 
 
-def _skips_layers(engine: Engine) -> bool:
+def skips_layers(engine: Engine) -> bool:
     """Docker's own image store does not open the tar of a layer whose whole chain it has; others read all."""
     status = engine.info.get("DriverStatus") or ()
     return engine.name == "docker" and not any("io.containerd" in str(value) for _, value in status)
@@ -134,7 +134,7 @@ def _send(
     with progress.task("Loading the image into the engine", total) as advance:
         done: dict[str, int] = {}  # bytes by layer, as the engine tells them
         try:
-            for line in api.load_image(archive(config, layers, present, tag, home)):
+            for line in api.load_image(archive(config, layers, present, tag, home), quiet=False):
                 if "error" in line:
                     return str(line["error"])
                 current = (line.get("progressDetail") or {}).get("current")

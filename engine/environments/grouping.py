@@ -3,52 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from engine.model import Wheel
 
 #: Docker refuses a 126th layer; containers with fewer have room for what an engine or a user adds.
 MOST_LAYERS = 100
-#: Shared layers: two for each doubling of size from 16 KiB to 16 MiB.
-_SMALLEST, _LARGEST = 1 << 14, 1 << 24
-SHARED = 2 * (_LARGEST.bit_length() - _SMALLEST.bit_length())
+#: From this size of its wheel on, a distribution has a layer to itself while there are enough of them.
+_LARGE = 1 << 20
+#: Shared layers are for wheels below these sizes, and one is for all larger ones.
+_BOUNDS = (1 << 14, 1 << 16, 1 << 18, 1 << 20, 1 << 22, 1 << 24)
+SHARED = len(_BOUNDS) + 1
 
 
-@dataclass(frozen=True)
-class Member:
-    """A distribution to place: its normalised name and the size of its own layer tar in bytes."""
+def group(wheels: Iterable[Wheel], below: int) -> tuple[tuple[Wheel, ...], ...]:
+    """Place wheels into at most ``MOST_LAYERS - below`` layers, in the order in which they are stacked.
 
-    name: str
-    size: int
-
-
-def group(members: Iterable[Member], below: int) -> tuple[tuple[Member, ...], ...]:
-    """Place distributions into at most ``MOST_LAYERS - below`` layers, in the order in which they are stacked.
-
-    Canonical order is largest first, then by name. The largest ``MOST_LAYERS - below - SHARED``
-    distributions get a layer each; the others share layers by their size: two classes for each
-    doubling, stacked in the same order, every distribution of a class in the same layer.
+    Canonical order is by size of the wheel file, largest first, then by name. The first
+    ``MOST_LAYERS - below - SHARED`` of at least 1 MiB get a layer each; the others share one layer with those
+    of their size class (a factor of four), stacked in the same order.
 
     An engine knows a layer by everything below it, so a change moves its own layer and all above. By
-    this rule those hold only distributions that are smaller, or share its class (less than 1.5 times
-    its size): a changed small requirement moves the small ones alone. The rule sees nothing but names
-    and sizes, so that the same distributions give the same layers everywhere.
+    this rule those hold smaller distributions and those of its own class: a changed small requirement
+    moves the small ones alone. Small ones share layers even where there are few, because a layer costs an
+    engine as much time as six megabytes. The rule sees nothing but names and sizes of wheels, so that
+    the same ones give the same layers everywhere, and that it can be told before they are packed.
 
     Raises ValueError when ``below`` leaves no room for the shared layers.
     """
-    ordered = sorted(members, key=lambda member: (-member.size, member.name))
-    room = MOST_LAYERS - below
-    if room < SHARED:
+    ordered = sorted(wheels, key=lambda wheel: (-wheel.size, wheel.name))
+    room = MOST_LAYERS - below - SHARED
+    if room < 0:
         raise ValueError(f"{below} layers below leave no room")
-    alone = room - SHARED
-    shared: dict[int, list[Member]] = {}
-    for member in ordered[alone:]:
-        shared.setdefault(size_class(member.size), []).append(member)
-    rest = (tuple(shared[number]) for number in sorted(shared, reverse=True))
-    return (*((member,) for member in ordered[:alone]), *rest)
+    alone = [wheel for wheel in ordered[:room] if wheel.size >= _LARGE]
+    shared: dict[int, list[Wheel]] = {}
+    for wheel in ordered[len(alone) :]:
+        shared.setdefault(size_class(wheel.size), []).append(wheel)
+    return (*((wheel,) for wheel in alone), *(tuple(shared[number]) for number in sorted(shared, reverse=True)))
 
 
 def size_class(size: int) -> int:
-    """0 to SHARED - 1: the position of ``size`` between 16 KiB and 16 MiB, in halves of a doubling."""
-    size = min(max(size, _SMALLEST), _LARGEST - 1)
-    doublings = size.bit_length() - 1
-    half = size >> (doublings - 1) & 1
-    return 2 * (doublings - (_SMALLEST.bit_length() - 1)) + half
+    """0 to SHARED - 1, larger for larger wheels."""
+    return sum(size >= bound for bound in _BOUNDS)

@@ -9,8 +9,9 @@ from dataclasses import asdict
 from engine.daemon import Engine
 from engine.digests import bare, sha256_bytes
 from engine.environments.assemble import has_image, image_config, load
+from engine.environments.early import load_early
 from engine.environments.frame import frame
-from engine.environments.grouping import Member, group
+from engine.environments.grouping import group
 from engine.environments.layers import (
     LayersMissing,
     merge_layers,
@@ -107,11 +108,9 @@ def _frame(base: Base, home: Home) -> Layer:
     return pack_tree(frame(PREFIX, base.python), home, "frame of the kernel environment")
 
 
-def _groups(base: Base, wheels: Sequence[Wheel], packed: Sequence[Layer]) -> list[list[Layer]]:
-    """The distributions' layers as they share layers of the image, lowest first."""
-    by_name = {wheel.name: layer for wheel, layer in zip(wheels, packed, strict=True)}
-    members = [Member(name, layer.size) for name, layer in by_name.items()]
-    return [[by_name[member.name] for member in shared] for shared in group(members, len(base.layers) + 1)]
+def _groups(base: Base, wheels: Sequence[Wheel]) -> tuple[tuple[Wheel, ...], ...]:
+    """The distributions as they share layers of the image, lowest first."""
+    return group(wheels, len(base.layers) + 1)
 
 
 def _describe(base: Base, wheels: Sequence[Wheel], frame: Layer, distributions: Sequence[Layer]) -> tuple[Image, bytes]:
@@ -123,10 +122,11 @@ def _describe(base: Base, wheels: Sequence[Wheel], frame: Layer, distributions: 
 
 def _recall(base: Base, wheels: Sequence[Wheel], home: Home, engine: Engine) -> Image | None:
     """The image that these wheels became before, or None when some layer of it was never made here."""
-    known = [layer for layer in recall_wheels(base.id, wheels, PREFIX, home, engine) if layer is not None]
-    if len(known) < len(wheels):
+    known = recall_wheels(base.id, wheels, PREFIX, home, engine)
+    layers = {wheel: layer for wheel, layer in zip(wheels, known, strict=True) if layer is not None}
+    if len(layers) < len(wheels):
         return None
-    merged = [recall_merged(shared, home) for shared in _groups(base, wheels, known)]
+    merged = [recall_merged([layers[wheel] for wheel in shared], home) for shared in _groups(base, wheels)]
     distributions = [layer for layer in merged if layer is not None]
     if len(distributions) < len(merged):
         return None
@@ -134,13 +134,17 @@ def _recall(base: Base, wheels: Sequence[Wheel], home: Home, engine: Engine) -> 
 
 
 def _make(base: Base, wheels: Sequence[Wheel], home: Home, engine: Engine, progress: Progress) -> Image:
-    packed = pack_wheels(base.id, wheels, PREFIX, home, engine, progress)
-    distributions = [merge_layers(shared, home, _named(shared)) for shared in _groups(base, wheels, packed)]
-    image, config = _describe(base, wheels, _frame(base, home), distributions)
-    load(config, image.layers, home, engine, progress)
+    groups, frame_layer = _groups(base, wheels), _frame(base, home)
+    with load_early((*base.layers, frame_layer), groups, _ENVIRONMENT, home, engine) as early:
+        packed = pack_wheels(base.id, wheels, PREFIX, home, engine, progress, early.take)
+        early.finish()
+        layers = dict(zip(wheels, packed, strict=True))
+        distributions = [merge_layers([layers[wheel] for wheel in shared], home, _named(shared)) for shared in groups]
+        image, config = _describe(base, wheels, frame_layer, distributions)
+        load(config, image.layers, home, engine, progress)
     write_json(home.images / f"{bare(image.id)}.json", {**asdict(image), "config": config.decode()})
     return image
 
 
-def _named(layers: Sequence[Layer]) -> str:
-    return layers[0].of if len(layers) == 1 else f"{len(layers)} small distributions"
+def _named(wheels: Sequence[Wheel]) -> str:
+    return f"{wheels[0].name} {wheels[0].version}" if len(wheels) == 1 else f"{len(wheels)} distributions"

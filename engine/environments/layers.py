@@ -28,6 +28,9 @@ from engine.settings import SOURCE_DATE_EPOCH, Home
 
 #: Part of every key: raise it when packing/ or tars.py write other bytes than before.
 LAYOUT = 1
+_MOST_SECONDS = 3600
+#: Told of a wheel and its layer.
+Ready = Callable[[Wheel, Layer], None]
 _PACKER = ("/usr/bin/python3", "-S", "-s", "-B", "-W", "ignore", "-m", "packing")
 _ENVIRONMENT = {"PYTHONHASHSEED": "0", "PYTHONPATH": "/nbseal", "LC_ALL": "C.UTF-8"}
 
@@ -72,22 +75,40 @@ def find_damaged(layers: Sequence[Layer], home: Home) -> tuple[Layer, ...]:
 
 
 def pack_wheels(
-    python_image: str, wheels: Sequence[Wheel], prefix: str, home: Home, engine: Engine, progress: Progress
+    python_image: str,
+    wheels: Sequence[Wheel],
+    prefix: str,
+    home: Home,
+    engine: Engine,
+    progress: Progress,
+    ready: Ready = lambda wheel, layer: None,
 ) -> tuple[Layer, ...]:
     """One layer per wheel, in the order given, laid out below ``prefix`` for the Python of ``python_image``.
 
+    When some have to be packed, ``ready`` hears of each as soon as its tar is in the home, from another thread.
     What the home has already costs no container, except one for an image whose Python was never seen.
     Raises EnvironmentFailed for a wheel that cannot be laid out, is damaged or is missing.
     """
     with _working(home) as folder:
         known = recall_wheels(python_image, wheels, prefix, home, engine)
-        found = {wheel.sha256: layer for wheel, layer in zip(wheels, known, strict=True) if layer is not None}
-        missing = [wheel for wheel in wheels if wheel.sha256 not in found or not has_layer(found[wheel.sha256], home)]
+        found = {
+            wheel.sha256: layer
+            for wheel, layer in zip(wheels, known, strict=True)
+            if layer is not None and has_layer(layer, home)
+        }
+        missing = [wheel for wheel in wheels if wheel.sha256 not in found]
         if missing:
             identity = _identify(python_image, home, engine)
-            for wheel, layer in _pack(python_image, missing, prefix, home, folder, engine, progress):
+            for wheel in wheels:
+                if wheel.sha256 in found:
+                    ready(wheel, found[wheel.sha256])
+
+            def keep(wheel: Wheel, layer: Layer) -> None:
                 _remember(_wheel_key(wheel, prefix, identity), layer, home)
                 found[wheel.sha256] = layer
+                ready(wheel, layer)
+
+            _pack(python_image, missing, prefix, home, folder, engine, progress, keep)
     return tuple(found[wheel.sha256] for wheel in wheels)
 
 
@@ -127,7 +148,8 @@ def _pack(
     folder: Path,
     engine: Engine,
     progress: Progress,
-) -> list[tuple[Wheel, Layer]]:
+    keep: Ready,
+) -> None:
     """Run the packer on wheels that the home has no layer of; ``folder`` is for what comes and goes."""
     # Largest first, so that no processor is left with a large one at the end.
     ordered = sorted({wheel.sha256: wheel for wheel in wheels}.values(), key=lambda wheel: (-wheel.size, wheel.name))
@@ -144,23 +166,30 @@ def _pack(
         Mount(home.wheels.absolute(), "/wheels"),
         Mount(output.absolute(), "/out", writable=True),
     ]
-    with progress.task("Packing layers", len(ordered)) as advance, _count_answers(output, advance):
-        result = run_tool(
-            engine,
-            python_image,
-            [*_PACKER, "/request.json", "/out"],
-            mounts=mounts,
-            environment=_ENVIRONMENT,
-            timeout=3600,
-        )
-    if result.exit_code:
+    with progress.task("Packing layers", len(ordered)) as advance:
+        left = {bare(wheel.sha256): wheel for wheel in ordered}
+
+        def take_finished() -> None:
+            for answer in output.glob("*.json"):
+                if answer.stem in left:
+                    wheel = left[answer.stem]
+                    keep(wheel, _take(wheel, output, home))
+                    del left[answer.stem]
+                    advance(1)
+
+        with _repeating(take_finished):
+            command = [*_PACKER, "/request.json", "/out"]
+            result = run_tool(
+                engine, python_image, command, mounts=mounts, environment=_ENVIRONMENT, timeout=_MOST_SECONDS
+            )
+        take_finished()
+    if result.exit_code or left:
         raise EnvironmentFailed(f"Packing layers failed: {_last_line(result.stderr)}.")
-    return [(wheel, _take(wheel, output, home)) for wheel in ordered]
 
 
 def _take(wheel: Wheel, output: Path, home: Home) -> Layer:
     """Move one layer from the packer's output into the home."""
-    answer = _read_json(output / f"{bare(wheel.sha256)}.json") or {"failed": "the packer left no answer"}
+    answer = _read_json(output / f"{bare(wheel.sha256)}.json") or {"failed": "the packer's answer is not readable"}
     if "damaged" in answer:
         wheel_file(wheel, home).unlink(missing_ok=True)
         raise EnvironmentFailed(
@@ -191,24 +220,22 @@ def _program() -> list[Mount]:
 
 
 @contextmanager
-def _count_answers(output: Path, advance: Callable[[int], None]) -> Iterator[None]:
-    """Advance ``progress`` while the packer runs: it leaves an answer for each distribution."""
+def _repeating(action: Callable[[], None]) -> Iterator[None]:
+    """Call ``action`` again and again in a thread, until the block ends or it fails; the caller calls it once more."""
     done = threading.Event()
 
-    def watch() -> None:
-        seen = 0
-        while not done.wait(0.2):
-            now = sum(1 for _ in output.glob("*.json"))
-            advance(now - seen)
-            seen = now
+    def repeat() -> None:
+        with suppress(EnvironmentFailed, OSError):
+            while not done.wait(0.1):
+                action()
 
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
+    thread = threading.Thread(target=repeat, daemon=True)
+    thread.start()
     try:
         yield
     finally:
         done.set()
-        watcher.join()
+        thread.join()
 
 
 # --- other layers -----------------------------------------------------------------------------

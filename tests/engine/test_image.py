@@ -191,14 +191,29 @@ def test_160_distributions_share_layers_and_one_more_moves_little(bench: Bench) 
 
 def test_of_two_distributions_with_one_path_the_smaller_wins(bench: Bench) -> None:
     home = bench.home()
-    large = make_wheel(home, "large", {"shared/both.py": "owner = 'large'\n", "large.bin": bytes_of("large", 50_000)})
-    small = make_wheel(home, "small", {"shared/both.py": "owner = 'small'\n"})
     show = ["python", "-c", "from shared import both; print(both.owner)"]
-    assert bench.run(bench.build([large, small], home), *show).strip() == "small"
-    # Also where they share a layer, among many.
-    many = [make_wheel(home, f"dist{n:03}", {f"d{n}.bin": bytes_of(str(n), 60_000 + 100 * n)}) for n in range(90)]
-    image = bench.build([small, *many, large], home)
-    assert bench.run(image, *show).strip() == "small"
+    for size, layers in ((2_000_000, 2), (3000, 1)):  # in layers of their own, and in one
+        name = f"large{size}"
+        large = make_wheel(home, name, {"shared/both.py": "owner = 'large'\n", "data.bin": bytes_of("x", size)})
+        small = make_wheel(home, "small", {"shared/both.py": "owner = 'small'\n"})
+        for wheels in ([large, small], [small, large]):
+            image = bench.build(wheels, home)
+            assert len(image.layers) == len(bench.base.layers) + 1 + layers
+            assert bench.run(image, *show).strip() == "small"
+
+
+def test_large_layers_are_loaded_while_others_are_packed(bench: Bench) -> None:
+    home = bench.home()
+    large = [make_wheel(home, f"large{n}", {f"{n}.bin": bytes_of(str(n), 40 << 20)}) for n in range(2)]
+    slow = make_wheel(home, "slow", {f"m{n}.py": f"x = [{', '.join(['1'] * 40_000)}]\n" for n in range(60)})
+    watched = Watched()
+    image = bench.build([*large, slow], home, watched)
+    assert bench.run(image, "python", "-c", "import large0, large1, slow; print('ok')").strip() == "ok"
+    loaded = watched.tasks["Loading the image into the engine"]
+    assert loaded is not None
+    assert loaded < sum(layer.size for layer in image.layers[len(bench.base.layers) :]) - (40 << 20)
+    tags = [tag for listed in bench.engine.client.api.images() for tag in listed["RepoTags"] or ()]
+    assert not [tag for tag in tags if tag.startswith("nbseal/part:")]
 
 
 # --- what is in it ----------------------------------------------------------------------------
@@ -244,11 +259,16 @@ def test_damaged_layers_are_made_again(bench: Bench) -> None:
     home = bench.home()
     wheels = [make_wheel(home, f"mine{number}") for number in range(3)]
     image = bench.build(wheels, home)
+    merged = layer_file(image.layers[-1], home)
+    all_of_them = sorted(home.layers.glob("*.tar"))
+    assert len(all_of_them) == len(wheels) + 2  # with the frame and the merged layer
     for damage in (_flip, _truncate, Path.unlink):
-        bench.remove(image)
-        damage(layer_file(_layer_of(image, "mine1"), home))
-        assert bench.build(wheels, home) == image
-        assert _held(image.id, bench.engine)
+        for paths in ([merged], [path for path in all_of_them if path != merged], all_of_them):
+            bench.remove(image)
+            for path in paths:
+                damage(path)
+            assert bench.build(wheels, home) == image
+            assert _held(image.id, bench.engine)
 
 
 def test_damaged_and_missing_wheels_are_said(bench: Bench) -> None:
@@ -271,7 +291,7 @@ def test_a_hostile_wheel_is_named_with_its_entry(bench: Bench) -> None:
 
 
 def _layer_of(image: Image, name: str) -> Layer:
-    return next(layer for layer in image.layers if layer.of.startswith(f"{name} "))
+    return next(layer for layer in image.layers if layer.of == f"{name} 1.0")
 
 
 def _flip(path: Path) -> None:
