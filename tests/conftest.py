@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from engine import daemon, environments
 from engine.errors import EnvironmentFailed
@@ -24,6 +25,10 @@ from engine.files import remove_tree
 from engine.model import Base, Requirements
 from engine.progress import Silent
 from engine.settings import Home, find_home
+
+# How fast examples are made says something of the machine, which others use too, and nothing of nbseal.
+settings.register_profile("nbseal", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("nbseal")
 
 #: Folders of a home that only hold content by digest.
 CONTENT = ("bases", "packages", "layers", "wheels")
