@@ -54,7 +54,7 @@ def _papermill(environment: Path) -> Path:
     lock = Path(__file__).with_name("requirements.lock")
     subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
     python = environment / "bin" / "python"
-    subprocess.run([str(python), "-m", "pip", "install", "--quiet", "--require-hashes", "-r", str(lock)], check=True)
+    subprocess.run([str(python), "-m", "pip", "install", "-qq", "--require-hashes", "-r", str(lock)], check=True)
     # The kernelspec of this environment, not one that the user happens to have.
     subprocess.run([str(python), "-m", "ipykernel", "install", "--sys-prefix"], check=True, capture_output=True)
     return environment / "bin" / "papermill"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -12,15 +13,22 @@ def main() -> None:
 
 
 def _run() -> int:
-    import typer
-    from typer.exceptions import TyperException
+    _make_streams_usable()
+    try:
+        import typer
+        from typer.exceptions import TyperException
 
-    from engine.cli.app import app
-    from engine.cli.terminal import complain
-    from engine.errors import NbsealError
+        from engine.cli import terminal
+        from engine.cli.app import app
+        from engine.cli.terminal import complain
+        from engine.errors import NbsealError
+    except KeyboardInterrupt:
+        return 130
 
     try:
         result = app(standalone_mode=False)
+        if result == 130 and not terminal.complained:
+            complain("Interrupted.")  # typer takes the exception and leaves its exit code
         return result if isinstance(result, int) else 0
     except NbsealError as error:
         complain(error.message, error.hint)
@@ -28,6 +36,9 @@ def _run() -> int:
     except typer.Exit as error:
         return error.exit_code
     except TyperException as error:
+        if error.format_message().startswith("Usage:"):  # called without arguments
+            terminal.say(error.format_message())
+            return 2
         complain(error.format_message(), "Add --help to the command to see what it takes.")
         return 2
     except (KeyboardInterrupt, typer.Abort):
@@ -41,6 +52,16 @@ def _run() -> int:
         where = f": {error.filename}" if error.filename else ""
         complain(f"{error.strerror or error}{where}.", "Check the path, its permissions and the free space.")
         return 2
+
+
+def _make_streams_usable() -> None:
+    """No stream may be missing (``>&-``), and text that a stream's encoding lacks is escaped rather than fatal."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def connect() -> Engine:
         info = client.info()
     except (DockerException, RequestException, OSError) as error:
         raise EngineUnavailable(
-            f"No container engine answers: {_reason(error)}.",
+            f"No container engine answers at {_url()}: {_reason(error)}.",
             "Start Docker, or install it (on Debian or Ubuntu: apt-get install docker.io), "
             "or set DOCKER_HOST to one that is reachable; `nbseal doctor` checks again.",
         ) from error
@@ -80,8 +80,12 @@ def _url() -> str:
     """Where ``docker.from_env`` looked, which for a socket its client does not say."""
     from docker.constants import DEFAULT_UNIX_SOCKET
     from docker.context import ContextAPI
+    from docker.errors import DockerException
 
-    named = os.environ.get("DOCKER_HOST") or ContextAPI.kwargs_from_context().get("base_url")
+    named = os.environ.get("DOCKER_HOST")
+    if not named:
+        with suppress(DockerException):
+            named = ContextAPI.kwargs_from_context().get("base_url")
     return str(named or DEFAULT_UNIX_SOCKET).replace("http+unix://", "unix://")
 
 
@@ -92,7 +96,7 @@ def _reason(error: Exception) -> str:
     if "FileNotFoundError" in text or "No such file" in text:
         return "its socket does not exist"
     if "Connection refused" in text or "ConnectionRefused" in text:
-        return "its socket is there, but no daemon listens"
+        return "nothing listens there"
     return text.splitlines()[0][:200] if text else type(error).__name__
 
 

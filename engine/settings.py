@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.errors import BadInput
+
 #: The only platform of an image today, in OCI's words.
 PLATFORM = "linux/amd64"
 #: 1980-01-01, the earliest time that a zip file can hold: the time of every file that we pack.
@@ -70,7 +72,10 @@ def find_home() -> Home:
     """``NBSEAL_HOME``, else ``nbseal`` in the XDG data directory (XDG Base Directory Specification 0.8)."""
     named = os.environ.get("NBSEAL_HOME")
     if named:
-        return Home(Path(named).expanduser().absolute())
+        root = Path(named).expanduser().absolute()
+        if root.exists() and not root.is_dir():
+            raise BadInput(f"NBSEAL_HOME names {root}, which is not a folder.", "Name a folder, or unset NBSEAL_HOME.")
+        return Home(root)
     data = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
     return Home(Path(data).expanduser().absolute() / "nbseal")
 

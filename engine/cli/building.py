@@ -41,15 +41,21 @@ def build(notebook: Path, wanted: pipeline.Wanted, *, as_json: bool) -> int:
 
 def base_build(*, repin: bool, as_json: bool) -> int:
     """Build the base, or find it built."""
-    _print_bases([pipeline.base_build(find_home(), Terminal(), repin=repin)], as_json=as_json)
+    base = pipeline.base_build(find_home(), Terminal(), repin=repin)
+    if as_json:
+        print_json(_base_json(base))
+    else:
+        _print_bases([base])
     return 0
 
 
 def base_list(*, as_json: bool) -> int:
     """The bases in the home."""
     bases = pipeline.base_list(find_home())
-    if bases or as_json:
-        _print_bases(list(bases), as_json=as_json)
+    if as_json:
+        print_json([_base_json(base) for base in bases])
+    elif bases:
+        _print_bases(list(bases))
     else:
         say("No base yet; `nbseal base build` makes one, and so does the first run.")
     return 0
@@ -64,25 +70,17 @@ def base_export(identity: str, output: Path) -> int:
 
 def base_import(file: Path) -> int:
     """Take a base from a file."""
-    _print_bases([pipeline.base_import(file, find_home(), Terminal())], as_json=False)
+    _print_bases([pipeline.base_import(file, find_home(), Terminal())])
     return 0
 
 
-def _print_bases(bases: list[Base], *, as_json: bool) -> None:
-    if as_json:
-        print_json(
-            [
-                {
-                    "id": item.id,
-                    "python": item.python,
-                    "platform": item.platform,
-                    "packages": len(item.packages),
-                    "size": sum(layer.size for layer in item.layers),
-                }
-                for item in bases
-            ]
-        )
-        return
+def _base_json(base: Base) -> dict[str, object]:
+    size = sum(layer.size for layer in base.layers)
+    packages = len(base.packages)
+    return {"id": base.id, "python": base.python, "platform": base.platform, "packages": packages, "size": size}
+
+
+def _print_bases(bases: list[Base]) -> None:
     rows = [
         [bare(item.id)[:12], item.python, str(len(item.packages)), size_text(sum(layer.size for layer in item.layers))]
         for item in bases

@@ -99,3 +99,5 @@ def _index(home: Home) -> Check:
         return Check("index", "ok", environments.check_index(home))
     except NbsealError as error:
         return Check("index", "missing", error.message, error.hint)
+    except OSError as error:
+        return Check("index", "missing", f"cannot be asked: {error}", "The home must be a folder of yours.")

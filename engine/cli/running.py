@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Literal
@@ -31,6 +32,9 @@ def environment(
 
 def limits(timeout: float | None, cell_timeout: float | None, memory: str | None) -> Limits:
     """Limits from the command line; ``memory`` is a number with k, m or g (powers of 1024, as Docker has it)."""
+    for seconds in (timeout, cell_timeout):
+        if seconds is not None and not math.isfinite(seconds):
+            raise BadInput(f"A limit of {seconds} seconds is none.", "Leave the option out for no limit.")
     return Limits(timeout=timeout, cell_timeout=cell_timeout, memory=_bytes(memory) if memory else None)
 
 
@@ -38,7 +42,10 @@ def _bytes(text: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]?)i?b?", text.strip(), re.IGNORECASE)
     if match is None:
         raise BadInput(f"The memory limit '{text}' is not a size.", "Write it as 512m or 4g.")
-    size = int(float(match[1]) * {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}[match[2].lower()])
+    number = float(match[1]) * {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}[match[2].lower()]
+    if number > 1 << 50:
+        raise BadInput(f"The memory limit '{text[:40]}' is more than any machine has.", "Write it as 512m or 4g.")
+    size = int(number)
     if size < 64 << 20:
         raise BadInput(f"A memory limit of {text} is too small for a kernel to start.", "Give at least 64m.")
     return size

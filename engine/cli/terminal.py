@@ -28,8 +28,14 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+#: Whether an error was printed already.
+complained = False
+
+
 def complain(message: str, hint: str = "") -> None:
     """An error as every command prints it: one sentence that says what, one hint that says what to do."""
+    global complained
+    complained = True
     say(f"{styled('error:', 'red', to_stderr=True)} {message}")
     if hint:
         say(f"{styled('hint:', 'cyan', to_stderr=True)} {hint}")

@@ -15,6 +15,7 @@ _MAX_LINE = 1 << 20
 _CHUNK = 1 << 20
 _MAX_CELL = 1_000_000
 _MAX_STATUS = 32
+_MAX_DURATION = 1e9
 _OUTPUT_KINDS = ("stream", "display_data", "execute_result", "error")
 #: The fields of each kind of event with their types, beside "event" and "time".
 _FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {
@@ -72,7 +73,7 @@ def parse_event(line: bytes) -> Json | None:
     if len(line) > _MAX_LINE:
         return None
     try:
-        event = json.loads(line)
+        event = json.loads(line, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return None
     if not isinstance(event, dict) or not isinstance(event.get("event"), str):
@@ -84,11 +85,17 @@ def parse_event(line: bytes) -> Json | None:
         return None
     if not 0 <= event.get("cell", 0) <= _MAX_CELL or not 0 <= event.get("cells", 0) <= _MAX_CELL:
         return None
+    if "duration" in fields and not 0 <= event["duration"] <= _MAX_DURATION:
+        return None
     if len(event.get("status", "")) > _MAX_STATUS or len(event["time"]) > _MAX_STATUS:
         return None
     if "output" in fields and not _is_output(event["output"]):
         return None
     return {name: event[name] for name in ("event", "time", *fields)}
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
 
 
 def _is(value: Any, kind: type | tuple[type, ...]) -> bool:

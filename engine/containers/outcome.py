@@ -58,6 +58,8 @@ def decide(events: LastEvents, exit_: Exit | None, stop: Stop, limits: Limits) -
 
 
 def _judge(finished: Json | None, exit_: Exit | None, stop: Stop, limits: Limits) -> tuple[Status, str, str]:
+    if exit_ is None:  # before the events: without an exit code, a notebook could forge that it completed
+        return "lost", "The run's container is gone, and nothing that can be trusted says how it ended.", ""
     if finished is not None:
         judged = _believe(finished, exit_)
         if judged is not None and not (judged[0] == "interrupted" and stop in ("work_tree", "timeout")):
@@ -68,8 +70,6 @@ def _judge(finished: Json | None, exit_: Exit | None, stop: Stop, limits: Limits
         return "failed", f"The work tree grew over {format_bytes(limits.work_tree)}.", "work_tree"
     if stop == "timeout":
         return "failed", f"The notebook took longer than {limits.timeout:g} seconds.", "timeout"
-    if exit_ is None:
-        return "lost", "The run's container is gone, and nothing says how it ended.", ""
     if exit_.oom_killed:
         return "failed", "The container was killed: out of memory.", "memory"
     if exit_.code == _KILLED:
@@ -77,10 +77,10 @@ def _judge(finished: Json | None, exit_: Exit | None, stop: Stop, limits: Limits
     return "failed", f"The harness ended without finishing (exit code {exit_.code}); log.txt may say why.", ""
 
 
-def _believe(finished: Json, exit_: Exit | None) -> tuple[Status, str, str] | None:
+def _believe(finished: Json, exit_: Exit) -> tuple[Status, str, str] | None:
     """What the event "finished" says, unless it contradicts the exit code: a notebook can write events too."""
     code = {"completed": 0, "failed": 1, "interrupted": 130}.get(finished["status"])
-    if code is None or finished["limit"] not in _LIMITS or (exit_ is not None and exit_.code != code):
+    if code is None or finished["limit"] not in _LIMITS or exit_.code != code:
         return None
     status: Status = finished["status"]
     return status, finished["reason"], finished["limit"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,6 @@ def _moment(text: str) -> datetime | None:
     """An ISO 8601 time; None for no time, which the engine writes as year 1."""
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        return moment.astimezone(UTC) if moment.year > 1 and moment.tzinfo is not None else None
+    except (ValueError, OverflowError):
         return None
-    return moment if moment.year > 1 and moment.tzinfo is not None else None

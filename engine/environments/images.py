@@ -20,9 +20,10 @@ from engine.environments.layers import (
     recall_merged,
     recall_wheels,
 )
+from engine.environments.wheels import fetch
 from engine.errors import EnvironmentFailed
 from engine.files import write_json
-from engine.model import Base, Image, Layer, Wheel
+from engine.model import Base, Distribution, Image, Layer, Lock, Wheel
 from engine.progress import Progress
 from engine.settings import Home
 
@@ -65,12 +66,19 @@ def load_image(image: Image, home: Home, engine: Engine, progress: Progress) -> 
             progress.say("Some layers of the image are gone; they are made again from its wheels.")
     base = load_base(home, image.base)
     hold_base(base, home, engine, progress)
+    fetch(_lock_of(image, base), base, home, progress)
     made = build(base, image.wheels, home, engine, progress)
     if made.id != image.id:
         raise EnvironmentFailed(
             f"The recorded base and wheels give the image {made.id}, not {image.id}.",
             "Repeat the run with the version of nbseal that recorded it.",
         )
+
+
+def _lock_of(image: Image, base: Base) -> Lock:
+    """The lock that allows exactly the wheels of an image, to fetch those that the home has lost."""
+    distributions = tuple(Distribution(wheel.name, wheel.version, (wheel.sha256,)) for wheel in image.wheels)
+    return Lock("", "", base.python, base.platform, distributions)
 
 
 def remembered_image(home: Home, image_id: str) -> Image | None:

@@ -49,6 +49,10 @@ def read(path: Path) -> Notebook:
     old_python = python2_warning(metadata, cells)
     if old_python:
         warnings.append(old_python)
+    try:
+        path.name.encode()
+    except UnicodeEncodeError:
+        raise BadInput(f"The file name {name} is not valid UTF-8.", "Rename the notebook.") from None
     notebook = Notebook(path.name, data, "python", cells, notebook_metadata(metadata), tuple(warnings))
     try:
         json.dumps(to_document(notebook), ensure_ascii=False).encode()

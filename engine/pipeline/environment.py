@@ -104,6 +104,8 @@ def base_list(home: Home) -> tuple[Base, ...]:
 
 def base_export(prefix: str, output: Path, home: Home, progress: Progress) -> None:
     """Write a base to one file; BadInput when the prefix fits none or several."""
+    if not prefix:
+        raise BadInput("Say which base to export.", "`nbseal base list` shows what is there.")
     fitting = [base.id for base in environments.list_bases(home) if bare(base.id).startswith(bare(prefix))]
     if len(fitting) != 1:
         known = ", ".join(bare(identity)[:12] for identity in fitting) or "none"

@@ -6,20 +6,25 @@ from dataclasses import replace
 
 from engine import results, store
 from engine.errors import BadInput, NbsealError
-from engine.model import Comparison, Json, Outcome, Record, Source
+from engine.model import Comparison, Difference, Json, Outcome, OutputFile, Record, Source
 from engine.settings import Home
 
 
 def finish(run: store.RunDirectory, record: Record, outcome: Outcome, source: Source) -> Record:
     """Harvest what the execution left, compare a rerun with its original, publish the record."""
-    targets = [item.target for item in record.inputs]
+    unusable = []  # the notebook may write anything anywhere; whatever it is, the run is recorded and says so
     try:
         document = results.read_executed(run.spool / "executed.ipynb")
-        outputs = results.harvest_files(run.project, source, targets)
     except BadInput as error:
-        # The notebook may write anything there. Whatever it is, the run is recorded, and says so.
-        document, outputs = results.read_executed(run.notebook), ()
-        outcome = replace(outcome, status="failed", reason=error.message)
+        document = results.read_executed(run.notebook)
+        unusable.append(error.message)
+    outputs: tuple[OutputFile, ...] = ()
+    try:
+        outputs = results.harvest_files(run.project, source, [item.target for item in record.inputs])
+    except BadInput as error:
+        unusable.append(error.message)
+    if unusable:
+        outcome = replace(outcome, status="failed", reason=" ".join([outcome.reason, *unusable]).strip())
     scalars = results.harvest_scalars(document)
     finished = replace(
         record,
@@ -29,14 +34,18 @@ def finish(run: store.RunDirectory, record: Record, outcome: Outcome, source: So
         outputs=outputs,
     )
     if record.rerun_of:
-        finished = replace(finished, comparison=_compare(run.home, finished, document))
+        comparison = _compare(run.home, finished, document)
+        if comparison and unusable:  # what cannot be read is not identical to anything
+            missing = tuple(Difference("results", reason) for reason in unusable)
+            comparison = replace(comparison, verdict="different", differences=(*missing, *comparison.differences))
+        finished = replace(finished, comparison=comparison)
     return store.publish(run, finished, document, scalars, results.harvest_pictures(document))
 
 
 def _compare(home: Home, record: Record, document: Json) -> Comparison | None:
     try:
         old = store.load_record(home, record.rerun_of)
-        kept = store.open_run(home, old.id)
+        kept = results.read_executed(store.open_run(home, old.id).executed)
     except NbsealError:
-        return None  # the run that it repeats has been removed meanwhile
-    return results.compare(old, results.read_executed(kept.executed), record, document)
+        return None  # the run that it repeats has been removed or damaged meanwhile
+    return results.compare(old, kept, record, document)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from engine import containers, daemon, results, store
-from engine.errors import EngineUnavailable
+from engine.errors import EngineUnavailable, NbsealError
 from engine.files import write_atomic
 from engine.model import Record
 from engine.pipeline.harvest import finish
@@ -44,22 +44,27 @@ def settle(home: Home, progress: Progress) -> frozenset[str]:
         return frozenset()
     alive = set()
     for run_id in left:
-        with store.adopt(home, run_id) as adopted:
-            if adopted is None:
-                continue
-            run, record = adopted
-            outcome = containers.settle(engine, run_id, run.spool, lambda event: None)
-            if outcome is None:
-                alive.add(run_id)
-                continue
-            record = finish(run, record, outcome, store.read_source(run))
-            progress.say(f"Run {run_id} had lost its process; it is now recorded as {record.status}.")
+        try:
+            with store.adopt(home, run_id) as adopted:
+                if adopted is None:
+                    continue
+                run, record = adopted
+                outcome = containers.settle(engine, run_id, run.spool, lambda event: None)
+                if outcome is None:
+                    alive.add(run_id)
+                    continue
+                record = finish(run, record, outcome, store.read_source(run))
+                progress.say(f"Run {run_id} had lost its process; it is now recorded as {record.status}.")
+        except (NbsealError, OSError) as error:  # one damaged run keeps no other from being read
+            progress.say(f"Run {run_id} lost its process and cannot be settled: {error}")
     return frozenset(alive)
 
 
 def logs(prefix: str, home: Home, progress: Progress) -> str:
     """What the cells printed, and what the container itself said."""
-    run = store.open_run(home, find(prefix, home, progress).id)
+    record = find(prefix, home, progress)
+    run = store.open_run(home, record.id)
+    store.verify_run(run, record)
     return results.text_log(results.read_executed(_executed(run))) + store.read_log(run)
 
 
@@ -67,6 +72,7 @@ def page(prefix: str, home: Home, progress: Progress) -> Path:
     """Write the executed notebook as an HTML page into the home's temporary folder; its path."""
     record = find(prefix, home, progress)
     run = store.open_run(home, record.id)
+    store.verify_run(run, record)
     html = results.render_html(results.read_executed(_executed(run)), f"{record.notebook} · {record.id}")
     path = home.root / "pages" / f"{record.id}.html"
     write_atomic(path, html.encode())

@@ -83,8 +83,9 @@ def rerun(prefix: str, limits: Limits, home: Home, progress: Progress, on_event:
     old = find(prefix, home, progress)
     if old.status == "running":
         raise BadInput(f"Run {old.id} is still running.", "Wait until it has ended; `nbseal runs` shows when.")
-    engine = daemon.connect()
     kept = store.open_run(home, old.id)
+    store.verify_run(kept, old)
+    engine = daemon.connect()
     plan = _recorded_plan(old, kept)
     image = environments.remembered_image(home, old.image) or plan.image
     environments.load_image(image, home, engine, progress)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterator, Sequence
+from typing import Any
+from urllib.parse import unquote
 
 from engine.model import Json
 from engine.results.markup import clean_markup
@@ -17,6 +20,7 @@ POLICY = (
 MAX_TEXT = 200_000
 MAX_PAGE = 64 << 20
 _IMAGES = ("image/svg+xml", "image/png", "image/jpeg", "image/gif")
+_ATTACHMENT = re.compile(r"attachment:([^)\s\"'>]*)")
 _SHOWN_FIRST = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain", "text/latex"]
 _TEMPLATE = """\
 {%- extends 'index.html.j2' -%}
@@ -69,6 +73,8 @@ def _shown(document: Json) -> Json:
     cells = []
     for number, cell in enumerate(document["cells"], 1):
         shown = {"cell_type": cell["cell_type"], "id": f"{number}", "metadata": {}, "source": cell["source"]}
+        if cell["cell_type"] == "markdown":
+            shown["source"] = _without_dangling(cell["source"], cell.get("attachments"))
         if cell["cell_type"] == "code":
             outputs = [done for output in _joined(cell["outputs"]) for done in _output(output, budget)]
             shown |= {"execution_count": cell["execution_count"], "outputs": outputs}
@@ -81,6 +87,12 @@ def _shown(document: Json) -> Json:
         cells.append(shown)
     language = {"name": "python", "pygments_lexer": "ipython3"}
     return {"cells": cells, "metadata": {"language_info": language}, "nbformat": 4, "nbformat_minor": 5}
+
+
+def _without_dangling(source: str, attachments: Any = None) -> str:
+    """Markdown whose references to attachments that are not there are dead links: nbconvert refuses such a notebook."""
+    there = attachments if isinstance(attachments, dict) else {}
+    return _ATTACHMENT.sub(lambda found: found[0] if unquote(found[1]) in there else f"#{found[0]}", source)
 
 
 def _joined(outputs: Sequence[Json]) -> Iterator[Json]:
@@ -136,7 +148,8 @@ def _data(data: Json) -> dict[str, str]:
         return {picture: texts[picture]}
     for mime in ("text/markdown", "text/plain", "text/latex"):
         if mime in texts:
-            return {mime: _cut(clean_text(texts[mime]) if mime == "text/plain" else texts[mime])}
+            text = clean_text(texts[mime]) if mime == "text/plain" else texts[mime]
+            return {mime: _cut(_without_dangling(text) if mime == "text/markdown" else text)}
     return {}
 
 

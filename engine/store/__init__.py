@@ -4,7 +4,7 @@ from engine.store.directory import RunDirectory, open_run, read_log, read_source
 from engine.store.index import Summary, damaged_runs, find_run, list_runs, load_record, unfinished
 from engine.store.inputs import keep_input, keep_inputs, materialise
 from engine.store.record import new_id, now, plain_flags, record_to_json
-from engine.store.runs import adopt, begin_run, discard, publish, sweep
+from engine.store.runs import adopt, begin_run, discard, publish, sweep, verify_run
 from engine.store.source import checkout, find_project_root, folder_in, snapshot
 
 __all__ = [
@@ -34,4 +34,5 @@ __all__ = [
     "snapshot",
     "sweep",
     "unfinished",
+    "verify_run",
 ]

@@ -210,6 +210,7 @@ def _fields(home: Home, run_id: str) -> tuple[Any, ...]:
         raise VerificationFailed(
             f"The record of run {run_id} is damaged: a text is missing.", "Restore it from a backup."
         )
+    "".join(texts).encode()  # UnicodeEncodeError here, so that one bad text spoils one row and not the index
     return (
         record["hash"],
         record["status"],

@@ -103,9 +103,16 @@ def materialise(item: Input, home: Home) -> Path:
     return path.resolve()
 
 
+def _is_file(path: str) -> bool:
+    try:
+        return Path(path).expanduser().is_file()
+    except (OSError, RuntimeError):  # a name too long, a user unknown
+        return False
+
+
 def _split(spec: str) -> tuple[str, str]:
     # A file name may hold "=": what exists as a whole is the path.
-    if "=" not in spec or Path(spec).expanduser().is_file():
+    if "=" not in spec or _is_file(spec):
         return spec, ""
     path, _, target = spec.rpartition("=")
     if not path or not target:

@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from engine.digests import sha256_file
+from engine.errors import VerificationFailed
 from engine.files import open_regular, remove_tree, sync_directory, write_atomic
 from engine.model import Json, Record, Scalar, Source
 from engine.settings import Home
@@ -110,6 +111,22 @@ def publish(
     remove_tree(run.spool)
     disown(run.home, run.id)
     return record
+
+
+def verify_run(run: RunDirectory, record: Record) -> None:
+    """Hold the files of a finished run against its record; VerificationFailed names the first that differs.
+
+    A run that is under way, or was lost, has no digests yet. project/ is not covered: outputs.json lists it.
+    """
+    if not record.files:
+        return
+    there = _digests(run)
+    for name in sorted(there.keys() | record.files.keys()):
+        if there.get(name) != record.files.get(name):
+            how = "is gone" if name not in there else "was added" if name not in record.files else "was changed"
+            raise VerificationFailed(
+                f"{name} of run {run.id} {how} since it was recorded.", "Take the run from a backup or another home."
+            )
 
 
 def discard(run: RunDirectory) -> None:

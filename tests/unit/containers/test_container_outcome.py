@@ -63,7 +63,7 @@ def test_a_time_limit_has_no_error() -> None:
         (events(), Exit(70), "", "failed", "", "exit code 70"),
         (events(), None, "", "lost", "", "gone"),
         # followed by nobody, but it had finished
-        (events("completed"), None, "", "completed", "", ""),
+        (events("completed"), None, "", "lost", "", "trusted"),
         # forged: the exit code says otherwise
         (events("completed"), Exit(137), "", "failed", "", "killed"),
         (events("completed"), Exit(1), "", "failed", "", "exit code 1"),

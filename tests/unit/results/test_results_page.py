@@ -112,3 +112,17 @@ def test_long_output_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     page = render_html(executed(*[stream(f"{i}" + "y" * 60) for i in range(9)]), "t")
     assert page.count("yyyy" * 10) == 1
     assert page.count("Further outputs are in executed.ipynb") == 1
+
+
+def test_a_missing_attachment_is_its_alternative_text() -> None:
+    text = "![a](attachment:gone.png) [b](attachment:there.png)"
+    cell = {
+        "cell_type": "markdown",
+        "source": text,
+        "metadata": {},
+        "attachments": {"there.png": {"image/png": "AA=="}},
+    }
+    output = display({"text/markdown": "![c](attachment:x.png)"})
+    page = render_html({**executed(output), "cells": [cell, *executed(output)["cells"]]}, "title")
+    assert "[a]" in page
+    assert "[c]" in page

@@ -240,3 +240,31 @@ def test_killed_between_any_two_steps(tmp_path: Path, home: Home, source: Source
     assert len(states) > 40
     assert set(states) == {(), ("lost",), ("completed",)}
     assert states == sorted(states, key=[(), ("lost",), ("completed",)].index)  # never back
+
+
+@pytest.mark.parametrize(
+    ("harm", "says"),
+    [
+        (lambda run: run.executed.write_text("{}"), "executed.ipynb of run .* was changed"),
+        (lambda run: run.scalars.unlink(), "scalars.jsonl of run .* is gone"),
+        (lambda run: (run.path / "stray").touch(), "stray of run .* was added"),
+    ],
+)
+def test_what_was_changed_since_it_was_recorded_is_named(home: Home, source: Source, harm: Any, says: str) -> None:
+    done = finished(home, source, record())
+    run = store.open_run(home, done.id)
+    store.verify_run(run, done)
+    for path in run.path.iterdir():
+        path.chmod(path.stat().st_mode | stat.S_IWUSR)
+    harm(run)
+    with pytest.raises(VerificationFailed, match=says):
+        store.verify_run(run, done)
+
+
+def test_a_text_that_is_no_unicode_spoils_one_run_and_not_the_list(home: Home, source: Source) -> None:
+    good, bad = finished(home, source, record()), finished(home, source, record())
+    path = store.open_run(home, bad.id).record
+    path.chmod(0o644)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "notebook": "caf\udce9.ipynb"}))
+    assert [item.id for item in store.list_runs(home)] == [good.id]
+    assert list(store.damaged_runs(home)) == [bad.id]
