@@ -27,7 +27,7 @@ from engine.progress import Progress
 from engine.settings import SOURCE_DATE_EPOCH, Home
 
 #: Part of every key: raise it when packing/ or tars.py write other bytes than before.
-LAYOUT = 1
+LAYOUT = 2
 _MOST_SECONDS = 3600
 #: Told of a wheel and its layer.
 Ready = Callable[[Wheel, Layer], None]

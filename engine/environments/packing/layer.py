@@ -50,7 +50,10 @@ def is_test(path: str) -> bool:
 
 
 def add_bytecode(archive: zipfile.ZipFile, items: dict[str, Item], site: str) -> list[str]:
-    """Add it for what compiles and is no test, in order of path; returns the paths added. Sources stay in memory, to be read once."""
+    """Add it for what compiles and is no test, in order of path; returns the paths added.
+
+    The sources stay in memory, so that they are unpacked once.
+    """
     added = []
     for path in sorted(items):
         item = items[path]
