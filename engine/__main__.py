@@ -49,6 +49,9 @@ def _run() -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
+        if type(error).__module__.startswith("requests."):  # the engine's client; its errors are OSErrors
+            complain("The container engine stopped answering.", "`nbseal doctor` checks it.")
+            return 3
         where = f": {error.filename}" if error.filename else ""
         complain(f"{error.strerror or error}{where}.", "Check the path, its permissions and the free space.")
         return 2

@@ -60,7 +60,7 @@ def connect() -> Engine:
     try:
         client = docker.from_env(timeout=600)
         info = client.info()
-    except (DockerException, RequestException, OSError) as error:
+    except (DockerException, RequestException, OSError, ValueError) as error:
         raise EngineUnavailable(
             f"No container engine answers at {_url()}: {_reason(error)}.",
             "Start Docker, or install it (on Debian or Ubuntu: apt-get install docker.io), "

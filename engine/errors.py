@@ -26,6 +26,10 @@ class EngineUnavailable(NbsealError):
     exit_code = 3
 
 
+class Detached(EngineUnavailable):
+    """The engine or the user went away while a run may be under way: nothing is decided, nothing is cleaned up."""
+
+
 class VerificationFailed(NbsealError):
     """Bytes are not what their record says (exit 4)."""
 

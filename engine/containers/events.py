@@ -15,6 +15,8 @@ _MAX_LINE = 1 << 20
 _CHUNK = 1 << 20
 _MAX_CELL = 1_000_000
 _MAX_STATUS = 32
+#: More than this is not read: a notebook can make the file as long as it likes, at no cost.
+_MAX_BYTES = 8 << 30
 _MAX_DURATION = 1e9
 _OUTPUT_KINDS = ("stream", "display_data", "execute_result", "error")
 #: The fields of each kind of event with their types, beside "event" and "time".
@@ -40,6 +42,8 @@ class EventTail:
 
     def read(self) -> list[Json]:
         """The events that came since the last call, at most 1 MiB of them; empty when there are none."""
+        if self._offset >= _MAX_BYTES:
+            return []
         if self._file is None:
             try:
                 self._file = open_regular(self._path)

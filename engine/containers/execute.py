@@ -12,12 +12,13 @@ from pathlib import Path
 from engine.containers.follow import Follower
 from engine.containers.host import describe_host
 from engine.containers.interrupts import Interrupts
-from engine.containers.launch import MAX_LOG, Place, container_name, create
+from engine.containers.launch import ENGINE_ID, MAX_LOG, Place, container_name, create
 from engine.containers.mountpoints import make_folder, make_mountpoints, remove_mountpoints
 from engine.containers.outcome import decide
 from engine.containers.refusals import explained
 from engine.containers.user import User, find_user, hand_over, take_back
 from engine.daemon import Engine, ignore_engine_errors
+from engine.errors import Detached
 from engine.files import remove_tree, write_atomic, write_json
 from engine.harness import PROTOCOL
 from engine.model import Json, Limits, Outcome
@@ -48,11 +49,17 @@ def execute(
     interrupts the cell and is an Outcome too, a second one kills the container; before the
     container was started it is KeyboardInterrupt. Raises EngineUnavailable when the container could
     not be started, BadInput for an input that cannot be mounted at its target: then nothing was
-    executed. The container is removed on every path out.
+    executed, and the container is removed. Raises Detached when the engine stops answering or the
+    user gives up waiting: the container may be at work, so nothing is touched, and ``settle`` is
+    for later.
     """
     place = Place(project.absolute(), spool.absolute())
     user = find_user()
-    with _prepared(place, user, directory, inputs, limits), Interrupts() as interrupts, _removal(engine, run_id):
+    with (
+        _prepared(engine, place, user, directory, inputs, limits),
+        Interrupts() as interrupts,
+        _removal(engine, run_id),
+    ):
         with explained():
             create(
                 engine,
@@ -70,7 +77,10 @@ def execute(
             started, clock = datetime.now(UTC), time.monotonic()
             engine.client.api.start(container_name(run_id))
         follower = Follower(engine, place, run_id, limits, interrupts)
-        exit_ = follower.follow(on_event)
+        try:
+            exit_ = follower.follow(on_event)
+        except KeyboardInterrupt:
+            raise Detached("Stopped waiting for the run.", "`nbseal runs` says what became of it.") from None
         duration = time.monotonic() - clock
         keep_log(engine, run_id, place.spool)
         return replace(
@@ -84,7 +94,7 @@ def execute(
 
 @contextmanager
 def _prepared(
-    place: Place, user: User, directory: str, inputs: Sequence[tuple[Path, str]], limits: Limits
+    engine: Engine, place: Place, user: User, directory: str, inputs: Sequence[tuple[Path, str]], limits: Limits
 ) -> Iterator[None]:
     """The folders as the container needs them, and afterwards as the caller does."""
     make_folder(place.project, directory)
@@ -94,12 +104,18 @@ def _prepared(
         place.identity.mkdir(exist_ok=True)
         write_atomic(place.identity / "passwd", user.passwd().encode())
         write_atomic(place.identity / "group", user.group().encode())
+        write_atomic(place.identity / ENGINE_ID, str(engine.info.get("ID", "")).encode())
         hand_over(place.project, user)
         hand_over(place.spool, user)
         yield
-    finally:
+    except Detached:
+        raise
+    except BaseException:
         release(place)
         remove_mountpoints(place.project, made)
+        raise
+    release(place)
+    remove_mountpoints(place.project, made)
 
 
 def request(directory: str, limits: Limits) -> Json:
@@ -123,11 +139,15 @@ def release(place: Place) -> None:
 
 @contextmanager
 def _removal(engine: Engine, run_id: str) -> Iterator[None]:
-    """Remove the run's container on every path out."""
+    """Remove the run's container on every path out but one: where it may still be at work."""
     try:
         yield
-    finally:
+    except Detached:
+        raise
+    except BaseException:
         remove_container(engine, run_id)
+        raise
+    remove_container(engine, run_id)
 
 
 def remove_container(engine: Engine, run_id: str) -> None:

@@ -13,6 +13,7 @@ from engine.containers.launch import Place, container_name
 from engine.containers.outcome import Exit, LastEvents, Stop
 from engine.containers.worktree import WorkTreeWatch
 from engine.daemon import Engine, ignore_engine_errors
+from engine.errors import Detached
 from engine.model import Json, Limits
 
 #: Seconds between two looks at the events.
@@ -45,7 +46,7 @@ class Follower:
         self.stop: Stop = ""
 
     def follow(self, on_event: Callable[[Json], None]) -> Exit | None:
-        """Until the container has ended; None when the engine does not answer any more."""
+        """Until the container has ended; None when it is gone. Raises Detached when the engine does not answer any more."""
         waiter = _ExitWaiter(self._api, self._name)
         waiter.start()
         try:
@@ -53,7 +54,7 @@ class Follower:
                 ended = waiter.ended.is_set()  # asked before reading: what came before the end is not missed
                 if not self._pass_on(on_event):
                     if ended:
-                        return waiter.exit
+                        return waiter.result()
                     waiter.ended.wait(_POLL)
                 self._enforce()
         finally:
@@ -104,6 +105,16 @@ class _ExitWaiter(threading.Thread):
         self._name = name
         self.exit: Exit | None = None
         self.ended = threading.Event()
+        self._gone = False
+
+    def result(self) -> Exit | None:
+        """Once ``ended`` is set: the end, None for a container that was removed. An unknown end is not an end: Detached."""
+        if self.exit is None and not self._gone:
+            raise Detached(
+                "The container engine stopped answering while the run was under way.",
+                "The run may go on without it; `nbseal runs` finds it again when the engine is back.",
+            )
+        return self.exit
 
     def run(self) -> None:
         try:
@@ -116,6 +127,7 @@ class _ExitWaiter(threading.Thread):
                     self.exit = read_exit(self._api, self._name)
                     failures = 0
                 except LookupError:
+                    self._gone = True
                     return
                 except OSError:
                     failures += 1

@@ -12,6 +12,8 @@ from engine.containers.user import User
 from engine.daemon import LABEL, Engine
 from engine.model import Limits
 
+#: Beside passwd and group: which engine a run was begun at.
+ENGINE_ID = "engine"
 PROJECT = "/project"
 SPOOL = "/run/nbseal"
 _COMMAND = ("/opt/harness/bin/python3", "-I", "-m", "nbseal_harness")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from engine.errors import EngineUnavailable
+from engine.errors import Detached, EngineUnavailable
 
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Turn docker-py's exceptions into EngineUnavailable, one sentence and a hint."""
+    """Turn docker-py's exceptions into EngineUnavailable, one sentence and a hint; Detached when it did not answer."""
     from docker.errors import APIError, DockerException, ImageNotFound
     from requests.exceptions import RequestException
 
@@ -31,6 +31,6 @@ def explained() -> Iterator[None]:
             f"The container engine refused to run the container: {text}.", "`nbseal doctor` checks the engine."
         ) from error
     except (DockerException, RequestException) as error:
-        raise EngineUnavailable(
+        raise Detached(
             "The container engine stopped answering.", "See whether its daemon runs; `nbseal doctor` checks it."
         ) from error

@@ -12,7 +12,7 @@ from typing import Any
 from engine.containers.events import EventTail
 from engine.containers.execute import format_time, keep_log, release, remove_container
 from engine.containers.host import describe_host
-from engine.containers.launch import PROJECT, Place, container_name
+from engine.containers.launch import ENGINE_ID, PROJECT, Place, container_name
 from engine.containers.outcome import Exit, LastEvents, decide
 from engine.containers.refusals import explained
 from engine.daemon import Engine
@@ -28,6 +28,8 @@ def settle(engine: Engine, run_id: str, spool: Path, on_event: Callable[[Json], 
     """
     from docker.errors import NotFound
 
+    if not _is_ours(engine, spool):
+        return None
     name = container_name(run_id)
     details: dict[str, Any] | None = None
     with explained(), suppress(NotFound):
@@ -46,6 +48,15 @@ def settle(engine: Engine, run_id: str, spool: Path, on_event: Callable[[Json], 
     if never_started:
         outcome = replace(outcome, reason="Its process was killed before the notebook was started.")
     return replace(outcome, **_times(state, first_time, last_time), host=describe_host(engine))
+
+
+def _is_ours(engine: Engine, spool: Path) -> bool:
+    """Whether the run was begun at this engine: another one knows nothing of its container."""
+    try:
+        begun_at = (spool.with_name("identity") / ENGINE_ID).read_text()
+    except OSError:
+        return True
+    return begun_at == str(engine.info.get("ID", ""))
 
 
 def _project_of(details: dict[str, Any] | None, spool: Path) -> Path:

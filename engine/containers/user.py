@@ -58,11 +58,12 @@ def take_back(folder: Path) -> None:
     with suppress(OSError):
         for path, entry in _walk(folder):
             with suppress(OSError):
+                needed = 0o700 if stat.S_ISDIR(entry.st_mode) else 0o400 if stat.S_ISREG(entry.st_mode) else 0
+                if needed:
+                    # Before the owner changes: a file that the notebook made setuid must never be setuid root.
+                    os.chmod(path, entry.st_mode & 0o777 | needed)  # noqa: PTH101 - no link: see _walk
                 if root:
                     os.chown(path, 0, 0, follow_symlinks=False)
-                needed = 0o700 if stat.S_ISDIR(entry.st_mode) else 0o400 if stat.S_ISREG(entry.st_mode) else 0
-                if entry.st_mode & needed != needed:
-                    os.chmod(path, stat.S_IMODE(entry.st_mode) | needed)  # noqa: PTH101 - no link: see _walk
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, os.stat_result]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from engine.daemon import LABEL, Engine
@@ -58,26 +58,40 @@ def has_image(image_id: str, engine: Engine) -> bool:
 
 
 def load(
-    config: bytes, layers: Sequence[Layer], home: Home, engine: Engine, progress: Progress, *, kind: str = "image"
+    config: bytes,
+    layers: Sequence[Layer],
+    home: Home,
+    engine: Engine,
+    progress: Progress,
+    *,
+    kind: str = "image",
+    expected: int = 0,
+    wait: Callable[[], None] = lambda: None,
 ) -> str:
     """Make the engine hold the image of ``config``, tagged ``nbseal/<kind>:<12 hex>``; returns its id.
 
     Layer tars are streamed from the home. Where the engine has the lowest layers already, their bytes are
-    left out, and their tars need not be in the home. Raises LayersMissing when others are not there or
-    damaged, EnvironmentFailed when the engine refuses or made another image of it.
+    left out, and their tars need not be in the home. So are those of the ``expected`` lowest, which the engine
+    will have when ``wait`` returns. Raises LayersMissing when others are not there or damaged,
+    EnvironmentFailed when the engine refuses or made another image of it.
     """
     image_id = sha256_bytes(config)
     if has_image(image_id, engine):
         return image_id
     tag = f"nbseal/{kind}:{bare(image_id)[:12]}"
-    present = _common_chain([layer.diff_id for layer in layers], engine) if skips_layers(engine) else 0
-    failure = _send(config, layers, present, tag, home, engine, progress)
-    if failure:
-        damaged = find_damaged(layers[present:], home)
+    failure = ""
+    for start in _starts(layers, expected, engine):
+        missing = [layer for layer in layers[start:] if not has_layer(layer, home)]
+        if missing and not failure:
+            raise LayersMissing(missing)
+        if missing:
+            break
+        failure = _send(archive(config, layers, start, tag, home, wait), layers[start:], engine, progress)
+        if not failure:
+            break
+        damaged = find_damaged(layers[start:], home)
         if damaged:
             raise LayersMissing(damaged)
-    if failure and present:  # the engine lost an image meanwhile, or wants all bytes after all
-        failure = _send(config, layers, 0, tag, home, engine, progress)
     if failure:
         raise EnvironmentFailed(f"The container engine did not load the image: {failure}.", "See `nbseal doctor`.")
     if not has_image(image_id, engine):
@@ -95,7 +109,18 @@ def skips_layers(engine: Engine) -> bool:
     return engine.name == "docker" and not any("io.containerd" in str(value) for _, value in status)
 
 
-def _common_chain(diff_ids: Sequence[str], engine: Engine) -> int:
+def _starts(layers: Sequence[Layer], expected: int, engine: Engine) -> Iterator[int]:
+    """From which layer on to send, what costs least first; the others are for when the engine lacks some after all."""
+    if skips_layers(engine):
+        if expected:
+            yield expected
+        held = count_held(layers, engine)
+        if held and held != expected:
+            yield held
+    yield 0
+
+
+def count_held(layers: Sequence[Layer], engine: Engine) -> int:
     """How many of the lowest layers belong to one image that the engine holds."""
     from docker.errors import ImageNotFound
 
@@ -110,31 +135,24 @@ def _common_chain(diff_ids: Sequence[str], engine: Engine) -> int:
         except ImageNotFound:  # removed meanwhile
             continue
         common = 0
-        for wanted, there in zip(diff_ids, held, strict=False):
-            if wanted != there:
+        for wanted, there in zip(layers, held, strict=False):
+            if wanted.diff_id != there:
                 break
             common += 1
         most = max(most, common)
     return most
 
 
-def _send(
-    config: bytes, layers: Sequence[Layer], present: int, tag: str, home: Home, engine: Engine, progress: Progress
-) -> str:
-    """One load without the bytes of the first ``present`` layers; the engine's reason when it refuses."""
+def _send(data: Iterator[bytes], layers: Sequence[Layer], engine: Engine, progress: Progress) -> str:
+    """One load of an archive with these layers; the engine's reason when it refuses."""
     from docker.errors import APIError
     from requests.exceptions import RequestException
 
     api: Any = engine.client.api
-    sent = layers[present:]
-    missing = [layer for layer in sent if not has_layer(layer, home)]
-    if missing:
-        raise LayersMissing(missing)
-    total = sum(layer.size for layer in sent)
-    with progress.task("Loading the image into the engine", total) as advance:
+    with progress.task("Loading the image into the engine", sum(layer.size for layer in layers)) as advance:
         done: dict[str, int] = {}  # bytes by layer, as the engine tells them
         try:
-            for line in api.load_image(archive(config, layers, present, tag, home), quiet=False):
+            for line in api.load_image(data, quiet=False):
                 if "error" in line:
                     return str(line["error"])
                 current = (line.get("progressDetail") or {}).get("current")
@@ -146,15 +164,22 @@ def _send(
     return ""
 
 
-def archive(config: bytes, layers: Sequence[Layer], present: int, tag: str, home: Home) -> Iterator[bytes]:
-    """A ``docker save`` archive, piece by piece."""
+def archive(
+    config: bytes,
+    layers: Sequence[Layer],
+    start: int,
+    tag: str,
+    home: Home,
+    wait: Callable[[], None] = lambda: None,
+) -> Iterator[bytes]:
+    """A ``docker save`` archive, piece by piece, with the tars from layer ``start`` on.
+
+    Before its end ``wait`` is called: an engine looks at nothing until it has all.
+    """
     name = f"{bare(sha256_bytes(config))}.json"
     files = [f"{bare(layer.diff_id)}.tar" for layer in layers]
     manifest: list[dict[str, Any]] = [{"Config": name, "RepoTags": [tag], "Layers": files}]
-    for path, content in ((name, config), ("manifest.json", json.dumps(manifest).encode())):
-        yield _header(path, len(content))
-        yield content + bytes(-len(content) % tarfile.BLOCKSIZE)
-    for layer, path in list(zip(layers, files, strict=True))[present:]:
+    for layer, path in list(zip(layers, files, strict=True))[start:]:
         yield _header(path, layer.size)
         left = layer.size
         with layer_file(layer, home).open("rb") as file:
@@ -165,6 +190,10 @@ def archive(config: bytes, layers: Sequence[Layer], present: int, tag: str, home
                 left -= len(data)
                 yield data
         yield bytes(-layer.size % tarfile.BLOCKSIZE)
+    for path, content in ((name, config), ("manifest.json", json.dumps(manifest).encode())):
+        yield _header(path, len(content))
+        yield content + bytes(-len(content) % tarfile.BLOCKSIZE)
+    wait()
     yield bytes(2 * tarfile.BLOCKSIZE)
 
 

@@ -116,6 +116,12 @@ def import_base(home: Home, path: Path, progress: Progress) -> Base:
             if file.read(2 * tarfile.BLOCKSIZE + 1) != bytes(2 * tarfile.BLOCKSIZE):
                 raise BadInput(f"{path.name} does not end where its base does.", _NO_BASE)
         with locked(home.bases / ".lock"):
+            known = find_base(base.recipe, home)
+            if known is not None and known.id != base.id:
+                raise VerificationFailed(
+                    f"{path.name} has the recipe of the base {known.id}, but other bytes.",
+                    "The home keeps the base that it has; whoever made this file should build it again.",
+                )
             for part in parts:
                 part.path.parent.mkdir(parents=True, exist_ok=True)
                 (work / part.name.replace("/", "-")).replace(part.path)

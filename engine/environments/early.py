@@ -1,4 +1,4 @@
-"""Load the lowest layers of an image while the others are still being packed."""
+"""Load the lowest layers of an image while others are still being packed or sent."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from contextlib import contextmanager
 
 from engine.daemon import LABEL, Engine, ignore_engine_errors
 from engine.digests import bare
-from engine.environments.assemble import image_config, load, skips_layers
+from engine.environments.assemble import count_held, image_config, load, skips_layers
 from engine.errors import NbsealError
 from engine.model import Layer, Wheel
 from engine.progress import Silent
 from engine.settings import Home
 
-#: Bytes that are worth a load of their own: each costs an engine some tenths of a second.
-_WORTH = 32 << 20
+#: Bytes that are worth a load of their own, and after how many it ends: meanwhile more become ready.
+_WORTH, _ENOUGH = 32 << 20, 96 << 20
 _KIND = "part"
 
 
@@ -39,6 +39,7 @@ def load_early(
         yield loader
     finally:
         loader.finish()
+        loader.join()
         loader.remove()
 
 
@@ -57,22 +58,30 @@ class EarlyLoader(threading.Thread):
         self._below, self._environment, self._home, self._engine = below, environment, home, engine
         self._order = [shared[0] for shared in groups if len(shared) == 1]
         self._layers: dict[Wheel, Layer] = {}
-        self._finishing = not skips_layers(engine)
         self._changed = threading.Condition()
+        self._finished = not skips_layers(engine)
+        self._looked = False
+        self._begun = 0  # how many layers above ``below`` the engine has, or will have after the load under way
+        self._loading = False
         self._held = ""
 
-    def take(self, wheel: Wheel, layer: Layer) -> None:
-        """A layer whose tar is in the home."""
+    def take(self, layers: Mapping[Wheel, Layer]) -> None:
+        """Layers whose tars are in the home."""
         with self._changed:
-            self._layers[wheel] = layer
+            self._layers.update(layers)
             self._changed.notify()
 
-    def finish(self) -> None:
-        """Begin no other load and wait for the one that is under way."""
+    def finish(self) -> int:
+        """Begin no other load, except a last one now if nothing is under way.
+
+        Returns how many of the image's lowest layers the engine will hold when ``join`` returns; 0 if none was loaded.
+        """
         with self._changed:
-            self._finishing = True
+            if not self._finished and not self._loading:
+                self._begin()
+            self._finished = True
             self._changed.notify()
-        self.join()
+            return len(self._below) + self._begun if self._held or self._loading else 0
 
     def remove(self) -> None:
         """Remove the image that holds the layers that were loaded."""
@@ -82,22 +91,44 @@ class EarlyLoader(threading.Thread):
             self._held = ""
 
     def run(self) -> None:
-        loaded = 0
         while True:
             with self._changed:
-                while not self._finishing and self._size(loaded) < _WORTH:
+                while not self._loading and not self._finished and not self._begin():
                     self._changed.wait()
-                if self._finishing:
+                if not self._loading:
                     return
-                layers = self._ready()
+                layers = (*self._below, *self._ready()[: self._begun])
             # Its own label, so that it is no image that anybody else may hold or want.
-            config = image_config((*self._below, *layers), environment=self._environment, labels={LABEL: _KIND})
+            config = image_config(layers, environment=self._environment, labels={LABEL: _KIND})
             try:
-                image = load(config, (*self._below, *layers), self._home, self._engine, Silent(), kind=_KIND)
+                image = load(config, layers, self._home, self._engine, Silent(), kind=_KIND)
             except NbsealError:
-                return
+                image = ""
             self.remove()
-            self._held, loaded = image, len(layers)
+            with self._changed:
+                self._held, self._loading = image, False
+                if not image:
+                    self._finished = True
+
+    def _begin(self) -> bool:
+        """Choose what to load next, if there is enough."""
+        ready = self._ready()
+        if not self._worth(ready):
+            return False
+        if not self._looked:  # the engine may have them from another image
+            self._looked = True
+            self._begun = max(0, count_held((*self._below, *ready), self._engine) - len(self._below))
+            if not self._worth(ready):
+                return False
+        size = 0
+        while self._begun < len(ready) and size < _ENOUGH:
+            size += ready[self._begun].size
+            self._begun += 1
+        self._loading = True
+        return True
+
+    def _worth(self, ready: Sequence[Layer]) -> bool:
+        return sum(layer.size for layer in ready[self._begun :]) >= _WORTH
 
     def _ready(self) -> list[Layer]:
         """The layers above ``below`` that are there without a gap."""
@@ -107,6 +138,3 @@ class EarlyLoader(threading.Thread):
                 break
             layers.append(self._layers[wheel])
         return layers
-
-    def _size(self, loaded: int) -> int:
-        return sum(layer.size for layer in self._ready()[loaded:])

@@ -145,11 +145,11 @@ def _make(base: Base, wheels: Sequence[Wheel], home: Home, engine: Engine, progr
     groups, frame_layer = _groups(base, wheels), _frame(base, home)
     with load_early((*base.layers, frame_layer), groups, _ENVIRONMENT, home, engine) as early:
         packed = pack_wheels(base.id, wheels, PREFIX, home, engine, progress, early.take)
-        early.finish()
+        expected = early.finish()
         layers = dict(zip(wheels, packed, strict=True))
         distributions = [merge_layers([layers[wheel] for wheel in shared], home, _named(shared)) for shared in groups]
         image, config = _describe(base, wheels, frame_layer, distributions)
-        load(config, image.layers, home, engine, progress)
+        load(config, image.layers, home, engine, progress, expected=expected, wait=early.join)
     write_json(home.images / f"{bare(image.id)}.json", {**asdict(image), "config": config.decode()})
     return image
 

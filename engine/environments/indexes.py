@@ -26,7 +26,7 @@ _UV_KEPT = re.compile(
 )
 #: Longer spellings that pip accepts for the same option.
 _ALIASES = {"default-timeout": "timeout", "pypi-url": "index-url"}
-_CREDENTIALS = re.compile(r"(?<=://)[^/\s@]+@")
+_CREDENTIALS = re.compile(r"(?<=://)[^/\s]+@")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import json
 import secrets
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -29,8 +29,8 @@ from engine.settings import SOURCE_DATE_EPOCH, Home
 #: Part of every key: raise it when packing/ or tars.py write other bytes than before.
 LAYOUT = 2
 _MOST_SECONDS = 3600
-#: Told of a wheel and its layer.
-Ready = Callable[[Wheel, Layer], None]
+#: Told of layers whose tars are in the home.
+Ready = Callable[[Mapping[Wheel, Layer]], None]
 _PACKER = ("/usr/bin/python3", "-S", "-s", "-B", "-W", "ignore", "-m", "packing")
 _ENVIRONMENT = {"PYTHONHASHSEED": "0", "PYTHONPATH": "/nbseal", "LC_ALL": "C.UTF-8"}
 
@@ -81,35 +81,33 @@ def pack_wheels(
     home: Home,
     engine: Engine,
     progress: Progress,
-    ready: Ready = lambda wheel, layer: None,
+    ready: Ready = lambda layers: None,
 ) -> tuple[Layer, ...]:
     """One layer per wheel, in the order given, laid out below ``prefix`` for the Python of ``python_image``.
 
-    When some have to be packed, ``ready`` hears of each as soon as its tar is in the home, from another thread.
+    ``ready`` hears of those that are in the home, and then of each that is packed, from another thread.
     What the home has already costs no container, except one for an image whose Python was never seen.
     Raises EnvironmentFailed for a wheel that cannot be laid out, is damaged or is missing.
     """
     with _working(home) as folder:
         known = recall_wheels(python_image, wheels, prefix, home, engine)
         found = {
-            wheel.sha256: layer
+            wheel: layer
             for wheel, layer in zip(wheels, known, strict=True)
             if layer is not None and has_layer(layer, home)
         }
-        missing = [wheel for wheel in wheels if wheel.sha256 not in found]
+        ready(found)
+        missing = [wheel for wheel in wheels if wheel not in found]
         if missing:
             identity = _identify(python_image, home, engine)
-            for wheel in wheels:
-                if wheel.sha256 in found:
-                    ready(wheel, found[wheel.sha256])
 
             def keep(wheel: Wheel, layer: Layer) -> None:
                 _remember(_wheel_key(wheel, prefix, identity), layer, home)
-                found[wheel.sha256] = layer
-                ready(wheel, layer)
+                found[wheel] = layer
+                ready({wheel: layer})
 
             _pack(python_image, missing, prefix, home, folder, engine, progress, keep)
-    return tuple(found[wheel.sha256] for wheel in wheels)
+    return tuple(found[wheel] for wheel in wheels)
 
 
 def recall_wheels(
@@ -148,7 +146,7 @@ def _pack(
     folder: Path,
     engine: Engine,
     progress: Progress,
-    keep: Ready,
+    keep: Callable[[Wheel, Layer], None],
 ) -> None:
     """Run the packer on wheels that the home has no layer of; ``folder`` is for what comes and goes."""
     # Largest first, so that no processor is left with a large one at the end.

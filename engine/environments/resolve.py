@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from engine.digests import bare, digest_of
 from engine.environments.lockfile import (
+    MAX_BYTES,
     Entry,
     Header,
     make_lock,
@@ -21,7 +22,7 @@ from engine.environments.lockfile import (
 )
 from engine.environments.question import Question
 from engine.errors import BadInput, EnvironmentFailed
-from engine.files import write_atomic
+from engine.files import read_regular, write_atomic
 from engine.model import Base, Lock, Requirements
 from engine.progress import Progress
 from engine.settings import Home, resources
@@ -217,11 +218,11 @@ def _zulu(moment: datetime) -> str:
 
 def _read_beside(path: Path, wanted: str, dated: str, base: Base) -> _Beside | None:
     try:
-        text = path.read_bytes().decode("utf-8", "replace")
+        text = read_regular(path.resolve(), MAX_BYTES).decode("utf-8", "replace")
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise BadInput(f"{path.name} cannot be read: {error.strerror}.") from None
+        raise BadInput(f"{path.name} cannot be read: {error.strerror}.", "Remove it, or make it anew.") from None
     header = parse_header(text)
     try:
         entries = parse_lock(text, marker_environment(base))

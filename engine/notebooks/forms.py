@@ -18,7 +18,7 @@ LONGEST = 10_000
 
 _PARAM = re.compile(r"[\s;]*#\s*@param(?![\w-])(.*)$", re.DOTALL)
 _STRING = r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'"
-_ENTRY = re.compile(rf"\s*,?\s*(?P<key>{_STRING}|[\w-]+)\s*:\s*(?P<value>{_STRING}|[^\s,{{}}\[\]\"']+)", re.DOTALL)
+_ENTRY = re.compile(rf"\s*(?:,\s*)?(?P<key>{_STRING}|[\w-]+)\s*:\s*(?P<value>{_STRING}|[^\s,{{}}\[\]\"']+)", re.DOTALL)
 _LIST = re.compile(rf"\[(?:{_STRING}|[^\[\]\"'])*\]", re.DOTALL)
 
 _TYPES: Mapping[str, FlagType] = {

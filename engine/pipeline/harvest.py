@@ -33,7 +33,7 @@ def finish(run: store.RunDirectory, record: Record, outcome: Outcome, source: So
         scalars=results.last_values(scalars),
         outputs=outputs,
     )
-    if record.rerun_of:
+    if record.rerun_of and outcome.status not in ("interrupted", "lost"):
         comparison = _compare(run.home, finished, document)
         if comparison and unusable:  # what cannot be read is not identical to anything
             missing = tuple(Difference("results", reason) for reason in unusable)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from engine import containers, daemon, environments, notebooks, store
 from engine.digests import bare, digest_of
-from engine.errors import BadInput, EngineUnavailable, VerificationFailed
+from engine.errors import BadInput, Detached, EngineUnavailable, VerificationFailed
 from engine.model import FlagValue, Image, Input, Json, Limits, Notebook, Record, Source, Spec
 from engine.pipeline import environment
 from engine.pipeline.harvest import finish
@@ -89,7 +89,8 @@ def rerun(prefix: str, limits: Limits, home: Home, progress: Progress, on_event:
     plan = _recorded_plan(old, kept)
     image = environments.remembered_image(home, old.image) or plan.image
     environments.load_image(image, home, engine, progress)
-    limits = Limits(
+    limits = replace(
+        old.limits,
         timeout=limits.timeout or old.limits.timeout,
         cell_timeout=limits.cell_timeout or old.limits.cell_timeout,
         memory=limits.memory or old.limits.memory,
@@ -97,9 +98,27 @@ def rerun(prefix: str, limits: Limits, home: Home, progress: Progress, on_event:
     return _execute(replace(plan, image=image), limits, home, engine, progress, on_event, rerun_of=old.id)
 
 
+def _display(on_event: OnEvent) -> OnEvent:
+    """Showing a run must not be able to end it: stderr may be closed, and a notebook can write events."""
+    shown = True
+
+    def pass_on(event: Json) -> None:
+        nonlocal shown
+        if shown:
+            try:
+                on_event(event)
+            except (OSError, ValueError, TypeError, OverflowError):
+                shown = False
+
+    return pass_on
+
+
 def _recorded_plan(old: Record, kept: store.RunDirectory) -> Plan:
     """The plan of a recorded run, from its directory, after checking that it still has the recorded hash."""
-    spec = Spec.from_json(old.spec, old.inputs)
+    try:
+        spec = Spec.from_json(old.spec, old.inputs)
+    except (KeyError, TypeError, ValueError) as error:
+        raise VerificationFailed(f"The spec of run {old.id} is damaged: {error!r}.", "Take it from a backup.") from None
     copy = notebooks.read(kept.notebook)
     if notebooks.notebook_digest(copy) != spec.notebook or bare(digest_of(spec.to_json())) != old.hash:
         raise VerificationFailed(
@@ -160,8 +179,10 @@ def _execute(
                 network=plan.spec.network,
                 limits=limits,
                 run_id=record.id,
-                on_event=on_event,
+                on_event=_display(on_event),
             )
+        except Detached:
+            raise  # the run may be under way: it stays as it is, to be settled later
         except (EngineUnavailable, BadInput, KeyboardInterrupt):
             store.discard(run)  # nothing was executed, so nothing is recorded
             raise

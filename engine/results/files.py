@@ -91,7 +91,10 @@ def _list(folder: Path) -> list[os.DirEntry[str]]:
 
 def _describe(entry: os.DirEntry[str], budget: int) -> tuple[str, int, str, str]:
     """Kind as in SourceFile, size, digest and media type of one entry."""
-    status = entry.stat(follow_symlinks=False)
+    try:
+        status = entry.stat(follow_symlinks=False)
+    except OSError as error:
+        raise _too_much("a file that cannot be looked at: its path may be too long") from error
     if stat.S_ISLNK(status.st_mode):
         target = os.fsencode(os.readlink(entry.path))  # noqa: PTH115 (pathlib would tidy the text)
         return "link", len(target), sha256_bytes(target), _LINK

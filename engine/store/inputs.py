@@ -46,7 +46,10 @@ def keep_input(spec: str, notebook: Path, root: Path, home: Home, progress: Prog
     notebook. BadInput for a path that is no readable regular file, or a target outside the project.
     """
     text, target = _split(spec)
-    path = lexical(Path(text).expanduser())
+    try:
+        path = lexical(Path(text).expanduser())
+    except RuntimeError:  # "~someone" who is unknown
+        path = lexical(Path(text))
     if path.is_dir():
         raise BadInput(
             f"The input '{text}' is a folder, and only files can be inputs.",

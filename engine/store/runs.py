@@ -241,6 +241,6 @@ def _freeze(folder: Path, skip: Path) -> None:
                 if entry.path != str(skip):
                     pending.append(Path(entry.path))
             elif entry.is_file(follow_symlinks=False):
-                with suppress(PermissionError):  # an engine may map the container's user to another than ours
+                with suppress(OSError):  # an engine may map the container's user to another; a path may be too long
                     mode = entry.stat(follow_symlinks=False).st_mode
                     Path(entry.path).chmod(stat.S_IMODE(mode) & 0o555 | stat.S_IRUSR)

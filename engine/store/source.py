@@ -16,7 +16,7 @@ from engine.errors import BadInput, VerificationFailed
 from engine.files import open_regular, sync_directory
 from engine.model import Input, Source, SourceFile
 from engine.progress import Progress
-from engine.settings import Home
+from engine.settings import SOURCE_DATE_EPOCH, Home
 from engine.store.blobs import blob_path, copy_out, keep
 from engine.store.exclusions import judge_file, judge_folder
 
@@ -33,7 +33,10 @@ def lexical(path: Path) -> Path:
 
 def folder_in(root: Path, notebook: Path) -> str:
     """The notebook's folder relative to its project, with forward slashes; "." for the project itself."""
-    return lexical(notebook).parent.relative_to(root).as_posix()
+    folder = lexical(notebook).parent.relative_to(root).as_posix()
+    if not _is_clean(folder):
+        raise BadInput(f"The folder {folder!a} has a name that is not plain text.", "Rename it.")
+    return folder
 
 
 def find_project_root(notebook: Path, home: Home) -> Path:
@@ -115,15 +118,20 @@ def checkout(source: Source, home: Home, into: Path) -> None:
     """
     check_source(source)
     into.mkdir(parents=True, exist_ok=True)
-    for folder in sorted({PurePosixPath(file.path).parent for file in source.files}):
+    folders = sorted({parent for file in source.files for parent in PurePosixPath(file.path).parents})
+    for folder in folders:
         (into / folder).mkdir(parents=True, exist_ok=True)
-    plain = [file for file in source.files if file.kind != "link"]
-    with ThreadPoolExecutor(_THREADS) as pool:
-        modes = {"file": 0o644, "executable": 0o755}
-        list(pool.map(lambda file: copy_out(home, file.digest, into / file.path, modes[file.kind]), plain))
+        (into / folder).chmod(0o755)
+    # One after the other, and with one time: a notebook may list them in the file system's order, or by time.
+    modes = {"file": 0o644, "executable": 0o755}
+    for file in source.files:
+        if file.kind != "link":
+            copy_out(home, file.digest, into / file.path, modes[file.kind])
     for file in source.files:
         if file.kind == "link":
             (into / file.path).symlink_to(file.target)
+    for path in (*(file.path for file in source.files), *reversed(folders)):
+        os.utime(into / path, (SOURCE_DATE_EPOCH, SOURCE_DATE_EPOCH), follow_symlinks=False)
 
 
 def check_source(source: Source) -> None:

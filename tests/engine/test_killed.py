@@ -81,7 +81,7 @@ def test_ctrl_c_keeps_what_had_been_printed(
     record = json.loads(out)
     assert record["status"] == "interrupted"
     assert record["scalars"] == {"first": 1.0}
-    assert "Traceback" not in err or "KeyboardInterrupt" in err
+    assert "Traceback (most recent call last)\n  File" not in err
     assert containers_of(engine, fresh_home) == []
     assert [item["status"] for item in listed(nbseal)] == ["interrupted"]
 
