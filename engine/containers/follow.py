@@ -46,7 +46,7 @@ class Follower:
         self.stop: Stop = ""
 
     def follow(self, on_event: Callable[[Json], None]) -> Exit | None:
-        """Until the container has ended; None when it is gone. Raises Detached when the engine does not answer any more."""
+        """Until the container has ended; None when it is gone. Raises Detached when no engine answers any more."""
         waiter = _ExitWaiter(self._api, self._name)
         waiter.start()
         try:
@@ -108,7 +108,7 @@ class _ExitWaiter(threading.Thread):
         self._gone = False
 
     def result(self) -> Exit | None:
-        """Once ``ended`` is set: the end, None for a container that was removed. An unknown end is not an end: Detached."""
+        """Once ``ended`` is set: the end, None for a removed container. An unknown end is no end: Detached."""
         if self.exit is None and not self._gone:
             raise Detached(
                 "The container engine stopped answering while the run was under way.",

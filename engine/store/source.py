@@ -130,7 +130,7 @@ def checkout(source: Source, home: Home, into: Path) -> None:
     for file in source.files:
         if file.kind == "link":
             (into / file.path).symlink_to(file.target)
-    for path in (*(file.path for file in source.files), *reversed(folders)):
+    for path in [*(file.path for file in source.files), *(str(folder) for folder in reversed(folders))]:
         os.utime(into / path, (SOURCE_DATE_EPOCH, SOURCE_DATE_EPOCH), follow_symlinks=False)
 
 
