@@ -16,7 +16,7 @@ _CHUNK = 1 << 20
 _MAX_CELL = 1_000_000
 _MAX_STATUS = 32
 #: More than this is not read: a notebook can make the file as long as it likes, at no cost.
-_MAX_BYTES = 8 << 30
+_MAX_BYTES = 2 << 30
 _MAX_DURATION = 1e9
 _OUTPUT_KINDS = ("stream", "display_data", "execute_result", "error")
 #: The fields of each kind of event with their types, beside "event" and "time".

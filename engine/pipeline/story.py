@@ -69,6 +69,7 @@ def run(request: Request, home: Home, progress: Progress, on_event: OnEvent) -> 
     )
     notes = (
         *original.warnings,
+        *(origin for origin in declared.origins if " was passed over: " in origin),
         *(f"not in the source snapshot: {path} looks like a secret" for path in source.secrets),
         *(f"not in the source snapshot: {what}" for what in source.left_out),
     )
