@@ -10,6 +10,8 @@ from engine.errors import BadInput
 
 #: The only platform of an image today, in OCI's words.
 PLATFORM = "linux/amd64"
+#: In a run directory, how its container ended, from when the container is removed until the run is recorded.
+EXIT_FILE = ".exit.json"
 #: 1980-01-01, the earliest time that a zip file can hold: the time of every file that we pack.
 SOURCE_DATE_EPOCH = 315532800
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -16,7 +17,9 @@ from engine.containers.launch import ENGINE_ID, PROJECT, Place, container_name
 from engine.containers.outcome import Exit, LastEvents, decide
 from engine.containers.refusals import explained
 from engine.daemon import Engine
+from engine.files import write_json
 from engine.model import Json, Limits, Outcome
+from engine.settings import EXIT_FILE
 
 
 def settle(engine: Engine, run_id: str, spool: Path, on_event: Callable[[Json], None]) -> Outcome | None:
@@ -39,6 +42,11 @@ def settle(engine: Engine, run_id: str, spool: Path, on_event: Callable[[Json], 
         return None
     never_started = details is not None and state.get("Status") == "created"
     exit_ = Exit(int(state["ExitCode"]), bool(state.get("OOMKilled"))) if details and not never_started else None
+    if exit_ is not None:
+        # Noted where no notebook can write: whoever is killed before the record is written asks a second time.
+        write_json(spool.with_name(EXIT_FILE), {"code": exit_.code, "oom_killed": exit_.oom_killed})
+    elif details is None:
+        exit_ = _noted_exit(spool)
     if details is not None:
         keep_log(engine, run_id, spool)
         remove_container(engine, run_id)
@@ -48,6 +56,14 @@ def settle(engine: Engine, run_id: str, spool: Path, on_event: Callable[[Json], 
     if never_started:
         outcome = replace(outcome, reason="Its process was killed before the notebook was started.")
     return replace(outcome, **_times(state, first_time, last_time), host=describe_host(engine))
+
+
+def _noted_exit(spool: Path) -> Exit | None:
+    try:
+        noted = json.loads(spool.with_name(EXIT_FILE).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return Exit(int(noted["code"]), bool(noted["oom_killed"]))
 
 
 def _is_ours(engine: Engine, spool: Path) -> bool:

@@ -20,7 +20,7 @@ from engine.digests import sha256_file
 from engine.errors import VerificationFailed
 from engine.files import open_regular, remove_tree, sync_directory, write_atomic
 from engine.model import Json, Record, Scalar, Source
-from engine.settings import Home
+from engine.settings import EXIT_FILE, Home
 from engine.store.directory import (
     RunDirectory,
     json_bytes,
@@ -108,7 +108,7 @@ def publish(
     record = replace(record, files=_digests(run))
     _freeze(run.path, skip=run.spool)
     write_atomic(run.record, json_bytes(record_to_json(record)), mode=0o444)
-    remove_tree(run.spool)
+    _remove_traces(run)
     disown(run.home, run.id)
     return record
 
@@ -173,7 +173,7 @@ def _sweep_lock(home: Home, run_id: str) -> None:
     with own(home, run_id) as owned:
         if not owned or (run.path.is_dir() and _status(run) == "running"):
             return
-        remove_tree(run.spool)
+        _remove_traces(run)
         disown(home, run_id)
 
 
@@ -194,7 +194,14 @@ def _age(path: Path) -> float:
 def _remove_leftovers(run: RunDirectory) -> None:
     """Temporary names that an interrupted publication left."""
     for path in (*run.path.glob(".*"), *run.images.glob(".*")):
-        path.unlink()
+        if path.name != EXIT_FILE:
+            path.unlink()
+
+
+def _remove_traces(run: RunDirectory) -> None:
+    """What served the execution and is of no use once the run is recorded."""
+    remove_tree(run.spool)
+    (run.path / EXIT_FILE).unlink(missing_ok=True)
 
 
 def _take(source: Path, target: Path, limit: int) -> None:
@@ -221,7 +228,8 @@ def _take(source: Path, target: Path, limit: int) -> None:
 
 def _digests(run: RunDirectory) -> dict[str, str]:
     """Every file of the run directory but run.json, project/ (outputs.json and source.json cover it) and the spool."""
-    paths = [path for path in run.path.iterdir() if path.is_file() and path != run.record]
+    passing = (run.record, run.path / EXIT_FILE)
+    paths = [path for path in run.path.iterdir() if path.is_file() and path not in passing]
     if run.images.is_dir():
         paths += run.images.iterdir()
     return {path.relative_to(run.path).as_posix(): sha256_file(path) for path in sorted(paths)}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import random
-import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -330,7 +329,7 @@ def test_an_image_that_cannot_come_back_says_why(bench: Bench) -> None:
     bench.remove(image)
     layer_file(_layer_of(image, "mine"), home).unlink()
     wheel_file(wheel, home).unlink()
-    with pytest.raises(EnvironmentFailed, match=re.escape(wheel.filename)):
+    with pytest.raises(EnvironmentFailed, match="mine"):
         load_image(image, home, bench.engine, Silent())
     other = make_wheel(home, "other")
     with pytest.raises(EnvironmentFailed, match=f"not {image.id}"):
