@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -322,7 +323,10 @@ def test_a_recorded_image_comes_back_from_layers_or_wheels(bench: Bench) -> None
     assert remembered_image(home, "sha256:" + "0" * 64) is None
 
 
-def test_an_image_that_cannot_come_back_says_why(bench: Bench) -> None:
+def test_an_image_that_cannot_come_back_says_why(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     home = bench.home()
     wheel = make_wheel(home, "mine")
     image = bench.build([wheel], home)
