@@ -87,6 +87,7 @@ def parse_event(line: bytes) -> Json | None:
         return None
     if not all(_is(event.get(name), kind) for name, kind in fields.items()):
         return None
+    event = {name: event[name] for name in ("event", "time", *fields)}  # what else it has was not looked at
     if not 0 <= event.get("cell", 0) <= _MAX_CELL or not 0 <= event.get("cells", 0) <= _MAX_CELL:
         return None
     if "duration" in fields and not 0 <= event["duration"] <= _MAX_DURATION:
@@ -95,7 +96,7 @@ def parse_event(line: bytes) -> Json | None:
         return None
     if "output" in fields and not _is_output(event["output"]):
         return None
-    return {name: event[name] for name in ("event", "time", *fields)}
+    return event
 
 
 def _refuse(constant: str) -> None:
