@@ -61,6 +61,7 @@ class EarlyLoader(threading.Thread):
         self._changed = threading.Condition()
         self._finished = not skips_layers(engine)
         self._looked = False
+        self._there = 0  # how many of all layers the engine has
         self._begun = 0  # how many layers above ``below`` the engine has, or will have after the load under way
         self._loading = False
         self._held = ""
@@ -101,7 +102,8 @@ class EarlyLoader(threading.Thread):
             # Its own label, so that it is no image that anybody else may hold or want.
             config = image_config(layers, environment=self._environment, labels={LABEL: _KIND})
             try:
-                image = load(config, layers, self._home, self._engine, Silent(), kind=_KIND)
+                image = load(config, layers, self._home, self._engine, Silent(), kind=_KIND, expected=self._there)
+                self._there = len(layers)
             except NbsealError:
                 image = ""
             self.remove()
@@ -117,7 +119,8 @@ class EarlyLoader(threading.Thread):
             return False
         if not self._looked:  # the engine may have them from another image
             self._looked = True
-            self._begun = max(0, count_held((*self._below, *ready), self._engine) - len(self._below))
+            self._there = count_held((*self._below, *ready), self._engine)
+            self._begun = max(0, self._there - len(self._below))
             if not self._worth(ready):
                 return False
         size = 0
