@@ -13,7 +13,7 @@ _STYLES = {"completed": "green", "failed": "red", "interrupted": "yellow", "lost
 
 
 def record_json(record: Record) -> dict[str, Any]:
-    """The stable JSON form (docs/reference/json.md): the record, with the names that scripts rely on."""
+    """The stable JSON form (docs/reference/record.md): the record, with the names that scripts rely on."""
     document = record_to_json(record)
     document["flags"] = plain_flags(record.flags)
     document["verdict"] = record.comparison.verdict if record.comparison else None
