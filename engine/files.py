@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 
-def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Write to a temporary name beside ``path``, fsync, rename."""
+def write_atomic(path: Path, data: bytes, mode: int = 0o644, *, durable: bool = True) -> None:
+    """Write to a temporary name beside ``path``, fsync, rename; without fsync what need not outlive a power cut."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
@@ -24,17 +24,19 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
             os.fchmod(descriptor, mode)  # whatever the umask
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         temporary.rename(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    sync_directory(path.parent)
+    if durable:
+        sync_directory(path.parent)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Indented JSON with a final newline, atomically."""
-    write_atomic(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
+    """Indented JSON with a final newline, atomically; see ``write_atomic``."""
+    write_atomic(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode(), durable=durable)
 
 
 def sync_directory(path: Path) -> None:

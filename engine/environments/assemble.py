@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any
 
 from engine.daemon import LABEL, Engine
@@ -20,9 +22,25 @@ from engine.model import Layer
 from engine.progress import Progress
 from engine.settings import SOURCE_DATE_EPOCH, Home
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 17  # each is copied twice on its way: larger ones would not stay in the processor's cache
 _TIME = "1980-01-01T00:00:00Z"  # SOURCE_DATE_EPOCH
 _MOST_COMPARED = 200  # images whose layers are asked for before a load
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What loads that are under way will have done: the engine then holds the ``layers`` lowest layers.
+
+    ``wait`` returns when they have ended. One archive at a time is sent, by whoever holds ``sending``: the engine
+    begins with none before it has all of it, so that the first must not be held up.
+    """
+
+    layers: int = 0
+    wait: Callable[[], None] = lambda: None
+    sending: AbstractContextManager[Any] = field(default_factory=nullcontext)
+
+
+_NOTHING_EARLIER = Earlier()
 
 
 def image_config(
@@ -65,28 +83,27 @@ def load(
     progress: Progress,
     *,
     kind: str = "image",
-    expected: int = 0,
-    wait: Callable[[], None] = lambda: None,
+    earlier: Earlier = _NOTHING_EARLIER,
 ) -> str:
     """Make the engine hold the image of ``config``, tagged ``nbseal/<kind>:<12 hex>``; returns its id.
 
-    Layer tars are streamed from the home. Where the engine has the lowest layers already, their bytes are
-    left out, and their tars need not be in the home. So are those of the ``expected`` lowest, which the engine
-    will have when ``wait`` returns. Raises LayersMissing when others are not there or damaged,
-    EnvironmentFailed when the engine refuses or made another image of it.
+    Layer tars are streamed from the home. Where the engine has the lowest layers already, or will have them
+    after ``earlier`` loads, their bytes are left out, and their tars need not be in the home. Raises
+    LayersMissing when others are not there or damaged, EnvironmentFailed when the engine refuses or made
+    another image of it.
     """
     image_id = sha256_bytes(config)
     if has_image(image_id, engine):
         return image_id
     tag = f"nbseal/{kind}:{bare(image_id)[:12]}"
     failure = ""
-    for start in _starts(layers, expected, engine):
+    for start in _starts(layers, earlier.layers, engine):
         missing = [layer for layer in layers[start:] if not has_layer(layer, home)]
         if missing and not failure:
             raise LayersMissing(missing)
         if missing:
             break
-        failure = _send(archive(config, layers, start, tag, home, wait), layers[start:], engine, progress)
+        failure = _send(archive(config, layers, start, tag, home, earlier), layers[start:], engine, progress)
         if not failure:
             break
         damaged = find_damaged(layers[start:], home)
@@ -170,31 +187,36 @@ def archive(
     start: int,
     tag: str,
     home: Home,
-    wait: Callable[[], None] = lambda: None,
+    earlier: Earlier = _NOTHING_EARLIER,
 ) -> Iterator[bytes]:
     """A ``docker save`` archive, piece by piece, with the tars from layer ``start`` on.
 
-    Before its end ``wait`` is called: an engine looks at nothing until it has all.
+    Before its end it waits for ``earlier`` loads: an engine looks at nothing until it has all.
     """
     name = f"{bare(sha256_bytes(config))}.json"
     files = [f"{bare(layer.diff_id)}.tar" for layer in layers]
     manifest: list[dict[str, Any]] = [{"Config": name, "RepoTags": [tag], "Layers": files}]
-    for layer, path in list(zip(layers, files, strict=True))[start:]:
-        yield _header(path, layer.size)
-        left = layer.size
-        with layer_file(layer, home).open("rb") as file:
-            while left:
-                data = file.read(min(_CHUNK, left))
-                if not data:
-                    raise LayersMissing([layer])
-                left -= len(data)
-                yield data
-        yield bytes(-layer.size % tarfile.BLOCKSIZE)
-    for path, content in ((name, config), ("manifest.json", json.dumps(manifest).encode())):
-        yield _header(path, len(content))
-        yield content + bytes(-len(content) % tarfile.BLOCKSIZE)
-    wait()
+    with earlier.sending:
+        for layer, path in list(zip(layers, files, strict=True))[start:]:
+            yield _header(path, layer.size)
+            yield from _content(layer, home)
+            yield bytes(-layer.size % tarfile.BLOCKSIZE)
+        for path, content in ((name, config), ("manifest.json", json.dumps(manifest).encode())):
+            yield _header(path, len(content))
+            yield content + bytes(-len(content) % tarfile.BLOCKSIZE)
+    earlier.wait()
     yield bytes(2 * tarfile.BLOCKSIZE)
+
+
+def _content(layer: Layer, home: Home) -> Iterator[bytes]:
+    left = layer.size
+    with layer_file(layer, home).open("rb") as file:
+        while left:
+            data = file.read(min(_CHUNK, left))
+            if not data:
+                raise LayersMissing([layer])
+            left -= len(data)
+            yield data
 
 
 def _header(path: str, size: int) -> bytes:

@@ -153,6 +153,7 @@ def _assemble(pins: Pins, files: Sequence[Path], home: Home, engine: Engine, pro
         own, wheels = harness_layers(stage, home, engine, progress)
         config = image_config((*stage.layers, *own), environment=_ENVIRONMENT)
         base_id = load(config, (*stage.layers, *own), home, engine, progress, kind="base")
+        layers.share_interpreter(stage.id, base_id, home)
     base = replace(stage, id=base_id, layers=(*stage.layers, *own), harness=wheels)
     keep_record(base, config, pins, home)
     return base

@@ -9,6 +9,7 @@ import io
 import json
 import time
 import zipfile
+from dataclasses import replace
 
 from engine.daemon import Engine
 from engine.digests import bare, sha256_bytes
@@ -42,14 +43,14 @@ def harness_layers(
     entries = parse_lock(harness_lock(), marker_environment(stage))
     theirs = fetch(make_lock(entries, sha256_bytes(harness_lock().encode()), stage), stage, home, progress)
     ours = _make_wheel(stage.protocol, home)
-    packed = pack_wheels(stage.id, (*theirs, ours), PREFIX, home, engine, progress)
+    packed = pack_wheels(stage.id, (theirs, (ours,)), PREFIX, home, engine, progress)
     kernelspec = {
         f"{PREFIX.lstrip('/')}/share/jupyter/kernels/python3/kernel.json": json.dumps(_KERNELSPEC, indent=1).encode()
     }
     around = pack_tree({**frame(PREFIX, stage.python), **kernelspec}, home, "frame of the harness environment")
     layers = (
-        merge_layers(packed[:-1], home, f"harness environment, {len(theirs)} distributions"),
-        merge_layers([around, packed[-1]], home, "harness"),
+        replace(packed[0], of=f"harness environment, {len(theirs)} distributions"),
+        merge_layers([around, packed[1]], home, "harness"),
     )
     return layers, (*theirs, ours)
 

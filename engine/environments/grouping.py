@@ -9,9 +9,9 @@ from engine.model import Wheel
 #: Docker refuses a 126th layer; containers with fewer have room for what an engine or a user adds.
 MOST_LAYERS = 100
 #: From this size of its wheel on, a distribution has a layer to itself while there are enough of them.
-_LARGE = 1 << 20
+_LARGE = 1 << 22
 #: Shared layers are for wheels below these sizes, and one is for all larger ones.
-_BOUNDS = (1 << 14, 1 << 16, 1 << 18, 1 << 20, 1 << 22, 1 << 24)
+_BOUNDS = (1 << 16, 1 << 20, 1 << 22, 1 << 24)
 SHARED = len(_BOUNDS) + 1
 
 
@@ -19,8 +19,8 @@ def group(wheels: Iterable[Wheel], below: int) -> tuple[tuple[Wheel, ...], ...]:
     """Place wheels into at most ``MOST_LAYERS - below`` layers, in the order in which they are stacked.
 
     Canonical order is by size of the wheel file, largest first, then by name. The first
-    ``MOST_LAYERS - below - SHARED`` of at least 1 MiB get a layer each; the others share one layer with those
-    of their size class (a factor of four), stacked in the same order.
+    ``MOST_LAYERS - below - SHARED`` of at least 4 MiB get a layer each; the others share one layer with those
+    of their size class, stacked in the same order.
 
     An engine knows a layer by everything below it, so a change moves its own layer and all above. By
     this rule those hold smaller distributions and those of its own class: a changed small requirement

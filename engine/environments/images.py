@@ -14,11 +14,9 @@ from engine.environments.frame import frame
 from engine.environments.grouping import group
 from engine.environments.layers import (
     LayersMissing,
-    merge_layers,
     pack_tree,
     pack_wheels,
-    recall_merged,
-    recall_wheels,
+    recall_groups,
 )
 from engine.environments.wheels import fetch
 from engine.errors import EnvironmentFailed
@@ -130,29 +128,17 @@ def _describe(base: Base, wheels: Sequence[Wheel], frame: Layer, distributions: 
 
 def _recall(base: Base, wheels: Sequence[Wheel], home: Home, engine: Engine) -> Image | None:
     """The image that these wheels became before, or None when some layer of it was never made here."""
-    known = recall_wheels(base.id, wheels, PREFIX, home, engine)
-    layers = {wheel: layer for wheel, layer in zip(wheels, known, strict=True) if layer is not None}
-    if len(layers) < len(wheels):
-        return None
-    merged = [recall_merged([layers[wheel] for wheel in shared], home) for shared in _groups(base, wheels)]
-    distributions = [layer for layer in merged if layer is not None]
-    if len(distributions) < len(merged):
-        return None
-    return _describe(base, wheels, _frame(base, home), distributions)[0]
+    known = recall_groups(base.id, _groups(base, wheels), PREFIX, home, engine)
+    layers = [layer for layer in known if layer is not None]
+    return _describe(base, wheels, _frame(base, home), layers)[0] if len(layers) == len(known) else None
 
 
 def _make(base: Base, wheels: Sequence[Wheel], home: Home, engine: Engine, progress: Progress) -> Image:
     groups, frame_layer = _groups(base, wheels), _frame(base, home)
-    with load_early((*base.layers, frame_layer), groups, _ENVIRONMENT, home, engine) as early:
-        packed = pack_wheels(base.id, wheels, PREFIX, home, engine, progress, early.take)
-        expected = early.finish()
-        layers = dict(zip(wheels, packed, strict=True))
-        distributions = [merge_layers([layers[wheel] for wheel in shared], home, _named(shared)) for shared in groups]
-        image, config = _describe(base, wheels, frame_layer, distributions)
-        load(config, image.layers, home, engine, progress, expected=expected, wait=early.join)
+    with load_early((*base.layers, frame_layer), _ENVIRONMENT, home, engine) as early:
+        packed = pack_wheels(base.id, groups, PREFIX, home, engine, progress, early.take)
+        earlier = early.finish()
+        image, config = _describe(base, wheels, frame_layer, packed)
+        load(config, image.layers, home, engine, progress, earlier=earlier)
     write_json(home.images / f"{bare(image.id)}.json", {**asdict(image), "config": config.decode()})
     return image
-
-
-def _named(wheels: Sequence[Wheel]) -> str:
-    return f"{wheels[0].name} {wheels[0].version}" if len(wheels) == 1 else f"{len(wheels)} distributions"

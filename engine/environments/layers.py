@@ -1,8 +1,8 @@
 """The home's layers: made once, kept by digest, made again when they are gone or damaged.
 
 ``layers/<diff id>.tar`` holds a layer, ``layers/keys/<key>.json`` says which layer came of which
-ingredients. Layer tars are not fsynced: they are a cache, the engine checks each against its digest when
-it loads it, and ``find_damaged`` names those that are not what they should be.
+ingredients. Neither is fsynced: they are a cache, an unreadable key counts as none, the engine checks each
+tar against its digest when it loads it, and ``find_damaged`` names those that are not what they should be.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import secrets
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -27,12 +27,20 @@ from engine.progress import Progress
 from engine.settings import SOURCE_DATE_EPOCH, Home
 
 #: Part of every key: raise it when packing/ or tars.py write other bytes than before.
-LAYOUT = 2
+LAYOUT = 3
 _MOST_SECONDS = 3600
-#: Told of layers whose tars are in the home.
-Ready = Callable[[Mapping[Wheel, Layer]], None]
+#: Told of a group's number and layer, whose tar is in the home.
+Ready = Callable[[int, Layer], None]
 _PACKER = ("/usr/bin/python3", "-S", "-s", "-B", "-W", "ignore", "-m", "packing")
-_ENVIRONMENT = {"PYTHONHASHSEED": "0", "PYTHONPATH": "/nbseal", "LC_ALL": "C.UTF-8"}
+_ENVIRONMENT = {
+    "PYTHONHASHSEED": "0",
+    "PYTHONPATH": "/nbseal",
+    "LC_ALL": "C.UTF-8",
+    # The C library would give memory back after each compiled module, only to ask for it again (mallopt(3)).
+    "MALLOC_TRIM_THRESHOLD_": "1000000000",
+    "MALLOC_MMAP_THRESHOLD_": "1000000000",
+    "MALLOC_TOP_PAD_": "16777216",
+}
 
 
 def layer_file(layer: Layer, home: Home) -> Path:
@@ -76,55 +84,89 @@ def find_damaged(layers: Sequence[Layer], home: Home) -> tuple[Layer, ...]:
 
 def pack_wheels(
     python_image: str,
-    wheels: Sequence[Wheel],
+    groups: Sequence[Sequence[Wheel]],
     prefix: str,
     home: Home,
     engine: Engine,
     progress: Progress,
-    ready: Ready = lambda layers: None,
+    ready: Ready = lambda number, layer: None,
 ) -> tuple[Layer, ...]:
-    """One layer per wheel, in the order given, laid out below ``prefix`` for the Python of ``python_image``.
+    """One layer per group of wheels, laid out below ``prefix`` for the Python of ``python_image``.
 
-    ``ready`` hears of those that are in the home, and then of each that is packed, from another thread.
+    ``ready`` hears of each as soon as its tar is in the home, from another thread too.
     What the home has already costs no container, except one for an image whose Python was never seen.
     Raises EnvironmentFailed for a wheel that cannot be laid out, is damaged or is missing.
     """
     with _working(home) as folder:
-        known = recall_wheels(python_image, wheels, prefix, home, engine)
-        found = {
-            wheel: layer
-            for wheel, layer in zip(wheels, known, strict=True)
-            if layer is not None and has_layer(layer, home)
-        }
-        ready(found)
-        missing = [wheel for wheel in wheels if wheel not in found]
+        identity = _identify(python_image, home, engine)
+        done: dict[int, Layer] = {}
+        packed: dict[Wheel, Layer] = {}
+
+        def finish(number: int, layer: Layer) -> None:
+            done[number] = layer
+            ready(number, layer)
+
+        def finish_complete() -> None:
+            for number, group in enumerate(groups):
+                if number not in done and all(wheel in packed for wheel in group):
+                    finish(number, _merge([packed[wheel] for wheel in group], home, folder, name_group(group)))
+
+        def keep(wheel: Wheel, layer: Layer) -> None:
+            packed[wheel] = layer
+            _remember(_wheel_key(wheel, prefix, identity), layer, home)
+            finish_complete()
+
+        for number, layer in enumerate(recall_groups(python_image, groups, prefix, home, engine)):
+            if layer is not None and has_layer(layer, home):
+                finish(number, layer)
+        needed = [wheel for number, group in enumerate(groups) if number not in done for wheel in group]
+        known = {wheel: _recall(_wheel_key(wheel, prefix, identity), home) for wheel in needed}
+        there = {wheel: layer for wheel, layer in known.items() if layer is not None and has_layer(layer, home)}
+        # They are to be merged, and no engine would notice damage: the merged layer has a digest of its own.
+        damaged = find_damaged(tuple(there.values()), home)
+        packed.update({wheel: layer for wheel, layer in there.items() if layer not in damaged})
+        finish_complete()
+        missing = [wheel for wheel in needed if wheel not in packed]
         if missing:
-            identity = _identify(python_image, home, engine)
-
-            def keep(wheel: Wheel, layer: Layer) -> None:
-                _remember(_wheel_key(wheel, prefix, identity), layer, home)
-                found[wheel] = layer
-                ready({wheel: layer})
-
             _pack(python_image, missing, prefix, home, folder, engine, progress, keep)
-    return tuple(found[wheel] for wheel in wheels)
+            finish_complete()
+    return tuple(done[number] for number in range(len(groups)))
 
 
-def recall_wheels(
-    python_image: str, wheels: Sequence[Wheel], prefix: str, home: Home, engine: Engine
+def recall_groups(
+    python_image: str, groups: Sequence[Sequence[Wheel]], prefix: str, home: Home, engine: Engine
 ) -> tuple[Layer | None, ...]:
-    """The layers that these wheels became before, whether their tars are still there or not."""
+    """The layers that these groups became before, whether their tars are still there or not."""
     identity = _identify(python_image, home, engine)
-    return tuple(_recall(_wheel_key(wheel, prefix, identity), home) for wheel in wheels)
+    recalled = []
+    for group in groups:
+        parts = [_recall(_wheel_key(wheel, prefix, identity), home) for wheel in group]
+        known = [layer for layer in parts if layer is not None]
+        recalled.append(_recall_merged(known, home) if len(known) == len(group) else None)
+    return tuple(recalled)
+
+
+def name_group(wheels: Sequence[Wheel]) -> str:
+    """What a layer of these wheels is called."""
+    return f"{wheels[0].name} {wheels[0].version}" if len(wheels) == 1 else f"{len(wheels)} distributions"
 
 
 def _wheel_key(wheel: Wheel, prefix: str, identity: str) -> str:
     return digest_of(["wheel", LAYOUT, bare(wheel.sha256), prefix, identity])
 
 
+def share_interpreter(image: str, other: str, home: Home) -> None:
+    """Say that ``other``, an image made of ``image``, has its Python, so that no container need find out."""
+    write_json(_interpreter_file(other, home), _read_json(_interpreter_file(image, home)))
+
+
+def _interpreter_file(image: str, home: Home) -> Path:
+    return home.layers / "interpreters" / f"{bare(image).replace('/', '_')}.json"
+
+
 def _identify(python_image: str, home: Home, engine: Engine) -> str:
     """A digest of the interpreter that compiles: its version, magic number and binary."""
-    path = home.layers / "interpreters" / f"{bare(python_image).replace('/', '_')}.json"
+    path = _interpreter_file(python_image, home)
     known = _read_json(path)
     if known is None:
         result = run_tool(engine, python_image, [*_PACKER, "identify"], mounts=_program(), environment=_ENVIRONMENT)
@@ -170,9 +212,8 @@ def _pack(
         def take_finished() -> None:
             for answer in output.glob("*.json"):
                 if answer.stem in left:
-                    wheel = left[answer.stem]
-                    keep(wheel, _take(wheel, output, home))
-                    del left[answer.stem]
+                    layer = _take(left[answer.stem], output, home)
+                    keep(left.pop(answer.stem), layer)
                     advance(1)
 
         with _repeating(take_finished):
@@ -201,7 +242,7 @@ def _take(wheel: Wheel, output: Path, home: Home) -> Layer:
         )
     if "failed" in answer:
         raise EnvironmentFailed(f"The wheel {wheel.filename} could not be packed: {answer['failed']}.")
-    layer = Layer(str(answer["diff_id"]), int(answer["size"]), f"{wheel.name} {wheel.version}")
+    layer = Layer(str(answer["diff_id"]), int(answer["size"]), name_group([wheel]))
     (output / f"{bare(wheel.sha256)}.tar").rename(layer_file(layer, home))
     return layer
 
@@ -250,7 +291,7 @@ def normalise_tar(source: Path | BinaryIO, home: Home, of: str) -> Layer:
             stream, source = source, folder / "source.tar"
             with source.open("wb") as file:
                 shutil.copyfileobj(stream, file, 1 << 20)
-        return _merge([source], home, folder, of)
+        return _write_merged([source], home, folder, of)
 
 
 def pack_tree(files: tars.Tree, home: Home, of: str) -> Layer:
@@ -264,32 +305,35 @@ def pack_tree(files: tars.Tree, home: Home, of: str) -> Layer:
 
 
 def merge_layers(layers: Sequence[Layer], home: Home, of: str) -> Layer:
-    """One layer of several, the later ones winning; one alone stays itself. Their tars must be in the home."""
-    if len(layers) == 1:
-        return layers[0]
-    key = _merge_key(layers)
+    """One layer of several, the later ones winning. Their tars must be in the home."""
     with _working(home) as folder:
-        known = _recall(key, home)
+        known = _recall_merged(layers, home)
         if known is not None and has_layer(known, home):
             return known
         damaged = find_damaged(layers, home)  # no engine would notice: the merged layer has a digest of its own
         if damaged:
             raise LayersMissing(damaged)
-        layer = _merge([layer_file(layer, home) for layer in layers], home, folder, of)
-        _remember(key, layer, home)
-    return layer
+        return _merge(layers, home, folder, of)
 
 
-def recall_merged(layers: Sequence[Layer], home: Home) -> Layer | None:
-    """What ``merge_layers`` gave for these layers before."""
+def _recall_merged(layers: Sequence[Layer], home: Home) -> Layer | None:
     return layers[0] if len(layers) == 1 else _recall(_merge_key(layers), home)
+
+
+def _merge(layers: Sequence[Layer], home: Home, folder: Path, of: str) -> Layer:
+    """Several layers as one, which is remembered; one alone stays itself."""
+    if len(layers) == 1:
+        return layers[0]
+    layer = _write_merged([layer_file(layer, home) for layer in layers], home, folder, of)
+    _remember(_merge_key(layers), layer, home)
+    return layer
 
 
 def _merge_key(layers: Sequence[Layer]) -> str:
     return digest_of(["merged", LAYOUT, [layer.diff_id for layer in layers]])
 
 
-def _merge(sources: Sequence[Path], home: Home, folder: Path, of: str) -> Layer:
+def _write_merged(sources: Sequence[Path], home: Home, folder: Path, of: str) -> Layer:
     path = folder / "layer.tar"
     with path.open("xb") as output:
         diff_id, size = tars.merge(sources, output)
@@ -313,9 +357,8 @@ def _working(home: Home) -> Iterator[Path]:
 
 
 def _remember(key: str, layer: Layer, home: Home) -> None:
-    write_json(
-        home.layers / "keys" / f"{bare(key)}.json", {"diff_id": layer.diff_id, "size": layer.size, "of": layer.of}
-    )
+    document = {"diff_id": layer.diff_id, "size": layer.size, "of": layer.of}
+    write_json(home.layers / "keys" / f"{bare(key)}.json", document, durable=False)
 
 
 def _recall(key: str, home: Home) -> Layer | None:

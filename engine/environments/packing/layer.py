@@ -39,18 +39,8 @@ def bytecode(source: bytes, path: str) -> bytes | None:
     return importlib.util.MAGIC_NUMBER + flags + importlib.util.source_hash(source) + body
 
 
-def is_test(path: str) -> bool:
-    """Whether only a test runner would ever import this file: test_*.py in a folder of tests.
-
-    They are half of the scientific stack's source, and compiling them half of the time that building an
-    image takes. Python compiles one in memory when somebody does import it.
-    """
-    *folders, name = path.split("/")
-    return name.startswith("test_") and ("tests" in folders or "test" in folders)
-
-
 def add_bytecode(archive: zipfile.ZipFile, items: dict[str, Item], site: str) -> list[str]:
-    """Add it for what compiles and is no test, in order of path; returns the paths added.
+    """Add it for what compiles, in order of path; returns the paths added.
 
     The sources stay in memory, so that they are unpacked once.
     """
@@ -58,7 +48,7 @@ def add_bytecode(archive: zipfile.ZipFile, items: dict[str, Item], site: str) ->
     for path in sorted(items):
         item = items[path]
         size = len(item.source) if isinstance(item.source, bytes) else item.source.file_size
-        if not path.endswith(".py") or not path.startswith(site + "/") or size > LARGEST_SOURCE or is_test(path):
+        if not path.endswith(".py") or not path.startswith(site + "/") or size > LARGEST_SOURCE:
             continue
         source = item.source if isinstance(item.source, bytes) else archive.read(item.source)
         items[path] = Item(source, item.mode, item.hash)

@@ -67,7 +67,7 @@ def test_large_ones_are_alone_and_small_ones_together() -> None:
 
 
 def test_more_large_ones_than_layers_share_too() -> None:
-    wheels = [wheel(f"large-{number}", (2 << 20) + number) for number in range(200)]
+    wheels = [wheel(f"large-{number}", (6 << 20) + number) for number in range(200)]
     groups = group(wheels, BELOW)
     alone = MOST_LAYERS - BELOW - SHARED
     assert [len(shared) for shared in groups] == [1] * alone + [200 - alone]

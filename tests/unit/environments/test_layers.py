@@ -19,7 +19,6 @@ from engine.environments.layers import (
     merge_layers,
     normalise_tar,
     pack_tree,
-    recall_merged,
 )
 from engine.environments.tars import Link, Program
 from engine.errors import EnvironmentFailed
@@ -130,8 +129,8 @@ def test_of_two_layers_the_later_wins(home: Home) -> None:
     assert found["folder"].isreg()
     assert found["file"].isdir()
     assert content(merged, home, "both") == b"2"
-    assert recall_merged([lower, upper], home) == merged
-    assert recall_merged([upper, lower], home) is None
+    assert merge_layers([lower, upper], home, "both") == merged
+    assert merge_layers([upper, lower], home, "both") != merged
     assert merge_layers([upper], home, "one") == upper
 
 
