@@ -3,7 +3,8 @@
 Both begin with the base in the engine and the wheels on this machine's disk, and end with an image in the engine
 that holds them with their bytecode; neither has anything left from before. ``docker build`` is Docker's own builder,
 to which the wheels are sent and copied (it has no mounts); what its ``pip install`` takes alone is told too. pip is
-in the image that it starts from, with pip's own bytecode.
+in the image that it starts from, with pip's own bytecode. ``docker load`` of a finished archive with the same new
+layers shows what the engine itself needs to take them.
 
 Goals: at least 2 times faster when nothing but the wheels is there, at least 5 times when the home has the layers,
 under 4 s for one small requirement more.
@@ -11,6 +12,7 @@ under 4 s for one small requirement more.
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
@@ -27,7 +29,8 @@ import pip
 from benchmarks.timing import Pair, spread
 from engine import daemon, environments
 from engine.daemon import LABEL, Engine
-from engine.environments.assemble import image_config, load
+from engine.digests import bare
+from engine.environments.assemble import archive, image_config, load
 from engine.environments.layers import layer_file, pack_tree, share_interpreter, wheel_file
 from engine.model import Base, Image, Lock, Requirements, Wheel
 from engine.progress import Silent
@@ -126,13 +129,14 @@ def _measure(bench: Bench) -> None:
             rounds = [_round(bench, prepared, context, wheels, more, Path(name) / "home") for _ in range(ROUNDS)]
         finally:
             bench.remove(prepared)
-    docker, pip_alone, cold, cached, small = (tuple(column) for column in zip(*rounds, strict=True))
+    docker, pip_alone, loaded, cold, cached, small = (tuple(column) for column in zip(*rounds, strict=True))
     print(f"{len(wheels)} distributions for {', '.join(REQUIREMENTS)}; {ROUNDS} rounds, in turn.\n")
     print("| image build | wall time | times faster | goal | faster than its pip install alone |")
     print("|---|---|---|---|---|")
     print(f"| docker build with pip install --require-hashes | {spread(docker)} | | | |")
     print(f"| its pip install alone | {spread(pip_alone)} | | | |")
     for title, times, goal in (
+        ("docker load of the finished layers", loaded, ""),
         ("nbseal, only the wheels at hand", cold, "2"),
         ("nbseal, their layers at hand", cached, "5"),
         ("nbseal, one small requirement more", small, "under 4 s"),
@@ -162,8 +166,8 @@ def _prepare(bench: Bench, folder: Path) -> str:
 
 def _round(
     bench: Bench, prepared: str, context: Path, wheels: tuple[Wheel, ...], more: tuple[Wheel, ...], folder: Path
-) -> tuple[float, float, float, float, float]:
-    """Seconds of docker build, of its RUN step, of ours with wheels only, with layers, with one small one more."""
+) -> tuple[float, ...]:
+    """Seconds of docker build, its RUN step, docker load; of ours with wheels only, with layers, one small one more."""
     home = bench.fresh_home(folder, more)
 
     def build(chosen: tuple[Wheel, ...]) -> Image:
@@ -174,12 +178,28 @@ def _round(
     bench.remove(built)
     cold, image = _timed(lambda: build(wheels))
     bench.remove(image.id)
+    finished = folder / "image.tar"
+    _write_archive(image, len(bench.base.layers), home, finished)
+    loaded, _ = _timed(lambda: _load_archive(bench, finished))
+    bench.remove(image.id)
     cached, image = _timed(lambda: build(wheels))
     small, larger = _timed(lambda: build(more))
     bench.remove(larger.id)
     bench.remove(image.id)
     shutil.rmtree(folder)
-    return seconds, pip_alone, cold, cached, small
+    return seconds, pip_alone, loaded, cold, cached, small
+
+
+def _write_archive(image: Image, start: int, home: Home, path: Path) -> None:
+    """The image as ``docker save`` would write it, without the layers below ``start``."""
+    config = json.loads((home.images / f"{bare(image.id)}.json").read_bytes())["config"].encode()
+    with path.open("wb") as file:
+        file.writelines(archive(config, image.layers, start, "nbseal/benchmark:loaded", home))
+
+
+def _load_archive(bench: Bench, path: Path) -> None:
+    with path.open("rb") as file:
+        bench.engine.client.images.load(file)
 
 
 def _timed(action: Callable[[], T]) -> tuple[float, T]:
