@@ -331,21 +331,32 @@ class OutputFile:
     media_type: str
 
 
+Verdict = Literal["identical", "equivalent", "close", "different"]
+#: From best to worst.
+VERDICTS: tuple[Verdict, ...] = ("identical", "equivalent", "close", "different")
+
+
 @dataclass(frozen=True)
 class Difference:
-    """One thing that differs between two runs: ``where`` is "cell 3", "scalar loss", "file out.csv"."""
+    """One unit that is not identical: ``where`` is "cell 3 output 1", "scalar loss", "file out.csv"."""
 
     where: str
     detail: str
+    verdict: Verdict = "different"
+    normalisers: tuple[str, ...] = ()  # the named ones without which it would be worse
+    largest: float | None = None  # the largest relative difference of its numbers
+    likeness: float | None = None  # of pictures: structural similarity, at most 1
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How a run compares with the one that it repeats."""
+    """How a run compares with the one that it repeats; the verdict is that of its worst unit."""
 
-    verdict: Literal["identical", "different"]
-    units: int  # how many cells with output, scalars and files were compared
+    verdict: Verdict
+    units: int  # how many outputs, scalars and files were compared
     differences: tuple[Difference, ...] = ()
+    tolerance: float = 0.0  # the relative difference up to which numbers were called close
+    without: tuple[str, ...] = ()  # normalisers that were switched off
 
 
 @dataclass(frozen=True)

@@ -75,10 +75,10 @@ def judge(corpus: Path, row: dict[str, str]) -> Result:
         code, again, complaint = nbseal("rerun", record["id"])
         comparison = again["comparison"] if again else None
         if comparison:
-            wheres = list(dict.fromkeys(item["where"] for item in comparison["differences"]))
-            same = not wheres
-            repeated = f"{comparison['units'] - len(wheres)} of {comparison['units']}"
-            differs = ", ".join(wheres)
+            worse = [item for item in comparison["differences"] if item["verdict"] in ("close", "different")]
+            same = not worse
+            repeated = f"{comparison['verdict']}: {comparison['units'] - len(worse)} of {comparison['units']}"
+            differs = ", ".join(f"{item['where']} ({item['verdict']})" for item in worse)
         else:
             repeated, same = how_it_ended(code, again, complaint), False
     # Both are empty where whoever wrote the index did not repeat it: then nothing is known.

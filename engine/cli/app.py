@@ -43,6 +43,12 @@ MemoryOption = Annotated[
     str | None, typer.Option("--memory", metavar="SIZE", help="Memory limit, as 512m or 4g; default: all there is.")
 ]
 
+AtLeastOption = Annotated[
+    Literal["identical", "equivalent", "close", "different"] | None,
+    typer.Option("--at-least", help="The worst verdict that is good enough; default: equivalent."),
+]
+ExactOption = Annotated[bool, typer.Option("--exact", help="Only identical is good enough.")]
+
 
 @app.command()
 def run(
@@ -87,12 +93,42 @@ def rerun(
     timeout: TimeoutOption = None,
     cell_timeout: CellTimeoutOption = None,
     memory: MemoryOption = None,
+    at_least: AtLeastOption = None,
+    exact: ExactOption = False,
     as_json: Json = False,
 ) -> int:
-    """Repeat a run from its record alone and say whether it came out identical."""
-    from engine.cli import running
+    """Repeat a run from its record alone and judge how it came out: identical, equivalent, close, different."""
+    from engine.cli import running, verifying
 
-    return running.rerun(run, running.limits(timeout, cell_timeout, memory), as_json=as_json)
+    required = verifying.required(at_least, exact=exact)
+    return running.rerun(run, running.limits(timeout, cell_timeout, memory), required, as_json=as_json)
+
+
+@app.command()
+def verify(
+    run: RunName,
+    other: Annotated[
+        str | None, typer.Argument(metavar="[OTHER]", help="With which run of the same hash; default: what it repeats.")
+    ] = None,
+    stored: Annotated[
+        bool, typer.Option("--stored", help="Compare with the outputs stored in the notebook itself.")
+    ] = False,
+    at_least: AtLeastOption = None,
+    exact: ExactOption = False,
+    tolerance: Annotated[
+        float, typer.Option(metavar="X", help="Relative difference up to which numbers are close.")
+    ] = 1e-5,
+    without: Annotated[
+        list[str] | None, typer.Option("--without", metavar="NAME", help="Switch a normaliser off. Repeatable.")
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Compare two runs of one hash, or a run with the notebook's own outputs, unit by unit."""
+    from engine.cli import verifying
+
+    required = verifying.required(at_least, exact=exact)
+    rules = verifying.rules(tolerance, without)
+    return verifying.verify(run, other, rules, required, stored=stored, as_json=as_json)
 
 
 @app.command()

@@ -11,8 +11,9 @@ from engine import pipeline
 from engine.cli.live import CellProgress
 from engine.cli.show import announce, judge, record_json, summarise
 from engine.cli.terminal import Terminal, print_json, say, table
+from engine.cli.verifying import verdict_code
 from engine.errors import BadInput
-from engine.model import Limits, Record
+from engine.model import Limits, Record, Verdict
 from engine.settings import find_home
 
 
@@ -85,7 +86,7 @@ def run(
     return exit_code(record)
 
 
-def rerun(prefix: str, limits: Limits, *, as_json: bool) -> int:
+def rerun(prefix: str, limits: Limits, at_least: Verdict, *, as_json: bool) -> int:
     """Repeat a run; the exit code judges the comparison, whether or not the notebook fails as it did before."""
     terminal = Terminal()
     record = pipeline.rerun(prefix, limits, find_home(), terminal, CellProgress(terminal))
@@ -94,8 +95,8 @@ def rerun(prefix: str, limits: Limits, *, as_json: bool) -> int:
     if record.comparison is None:
         return exit_code(record)
     if not as_json:
-        judge(record)
-    return 0 if record.comparison.verdict == "identical" else 4
+        judge(record.comparison, record.rerun_of)
+    return verdict_code(record.comparison, at_least)
 
 
 def _print(record: Record, *, as_json: bool) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from engine.cli.terminal import complain, print_json, say, seconds_text, size_text, styled, table
-from engine.model import Record
+from engine.model import Comparison, Difference, Record
 from engine.results import clean_text
 from engine.store import plain_flags, record_to_json
 
 _STYLES = {"completed": "green", "failed": "red", "interrupted": "yellow", "lost": "yellow", "running": "cyan"}
+_VERDICTS = {"identical": "green", "equivalent": "green", "close": "yellow", "different": "red"}
 
 
 def record_json(record: Record) -> dict[str, Any]:
@@ -32,16 +33,27 @@ def announce(record: Record) -> None:
         complain(_sentence(clean_text(outcome.reason)))
 
 
-def judge(record: Record) -> None:
-    """The verdict of a rerun, on stdout."""
-    comparison = record.comparison
-    if comparison is None:
-        return
-    style = "green" if comparison.verdict == "identical" else "red"
-    print(f"{styled(comparison.verdict, style)} to {record.rerun_of}: {comparison.units} units compared")
-    rows = [[clean_text(item.where), clean_text(item.detail)] for item in comparison.differences]
+def judge(comparison: Comparison, with_what: str) -> None:
+    """A verdict, on stdout, with each unit that is not identical."""
+    said = styled(comparison.verdict, _VERDICTS[comparison.verdict])
+    preposition = "from" if comparison.verdict == "different" else "to"
+    print(f"{said} {preposition} {with_what}: {comparison.units} units compared")
+    rows = [
+        [clean_text(item.where), styled(item.verdict, _VERDICTS[item.verdict]), _why(item), clean_text(item.detail)]
+        for item in comparison.differences
+    ]
     if rows:
-        print(table(["differs", "how"], rows))
+        print(table(["unit", "verdict", "by", "what"], rows))
+
+
+def _why(difference: Difference) -> str:
+    """What makes a unit equivalent or close: its normalisers, the size of the difference."""
+    measures = list(difference.normalisers)
+    if difference.largest is not None:
+        measures.append(f"numbers {difference.largest:.1g}")
+    if difference.likeness is not None:
+        measures.append(f"likeness {difference.likeness:.4f}")
+    return ", ".join(measures)
 
 
 def show(record: Record, *, as_json: bool) -> int:
@@ -55,7 +67,8 @@ def show(record: Record, *, as_json: bool) -> int:
         print(clean_text(outcome.error.traceback).rstrip())
     elif outcome and outcome.reason:
         print(_sentence(clean_text(outcome.reason)))
-    judge(record)
+    if record.comparison:
+        judge(record.comparison, record.rerun_of)
     return 0
 
 

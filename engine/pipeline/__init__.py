@@ -12,6 +12,7 @@ from engine.pipeline.environment import (
 )
 from engine.pipeline.reading import find, logs, page, runs
 from engine.pipeline.story import Request, rerun, run
+from engine.pipeline.verifying import verify, verify_stored
 
 __all__ = [
     "Request",
@@ -29,4 +30,6 @@ __all__ = [
     "rerun",
     "run",
     "runs",
+    "verify",
+    "verify_stored",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from engine import results, store
 from engine.errors import BadInput, NbsealError
@@ -34,7 +35,7 @@ def finish(run: store.RunDirectory, record: Record, outcome: Outcome, source: So
         outputs=outputs,
     )
     if record.rerun_of and outcome.status not in ("interrupted", "lost"):
-        comparison = _compare(run.home, finished, document)
+        comparison = _compare(run.home, finished, document, run.project)
         if comparison and unusable:  # what cannot be read is not identical to anything
             missing = tuple(Difference("results", reason) for reason in unusable)
             comparison = replace(comparison, verdict="different", differences=(*missing, *comparison.differences))
@@ -42,10 +43,20 @@ def finish(run: store.RunDirectory, record: Record, outcome: Outcome, source: So
     return store.publish(run, finished, document, scalars, results.harvest_pictures(document))
 
 
-def _compare(home: Home, record: Record, document: Json) -> Comparison | None:
+def _compare(home: Home, record: Record, document: Json, project: Path) -> Comparison | None:
     try:
         old = store.load_record(home, record.rerun_of)
-        kept = results.read_executed(store.open_run(home, old.id).executed)
+        kept = store.open_run(home, old.id)
+        before = evidence(old, results.read_executed(kept.executed), kept.project)
     except NbsealError:
         return None  # the run that it repeats has been removed or damaged meanwhile
-    return results.compare(old, kept, record, document)
+    return results.compare(before, evidence(record, document, project))
+
+
+def evidence(record: Record, document: Json, project: Path) -> results.Evidence:
+    """What a comparison looks at of one run."""
+
+    def read(item: OutputFile) -> bytes | None:
+        return results.read_output(project, item, results.MAX_FILE)
+
+    return results.Evidence(record.status, document, record.outputs, read)

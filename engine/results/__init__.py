@@ -1,14 +1,21 @@
 """What came out of a run: scalars, files, pictures, the comparison with another run, and how it is shown."""
 
-from engine.results.compare import compare
-from engine.results.executed import read_executed
-from engine.results.files import harvest_files
+from engine.results.compare import MAX_FILE, Evidence, compare
+from engine.results.executed import read_executed, read_stored
+from engine.results.files import harvest_files, read_output
+from engine.results.judging import TOLERANCE, Rules
+from engine.results.normalisers import NAMES as NORMALISER_NAMES
 from engine.results.page import render_html
 from engine.results.pictures import harvest_pictures
 from engine.results.scalars import harvest_scalars, json_number, last_values
 from engine.results.text import clean_text, text_log
 
 __all__ = [
+    "MAX_FILE",
+    "NORMALISER_NAMES",
+    "TOLERANCE",
+    "Evidence",
+    "Rules",
     "clean_text",
     "compare",
     "harvest_files",
@@ -17,6 +24,8 @@ __all__ = [
     "json_number",
     "last_values",
     "read_executed",
+    "read_output",
+    "read_stored",
     "render_html",
     "text_log",
 ]

@@ -1,69 +1,173 @@
-"""How a rerun compares with the run that it repeats: cell by cell, scalar by scalar, file by file."""
+"""How a run compares with another: output by output, scalar by scalar, file by file."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, zip_longest
+from itertools import zip_longest
 from typing import Any
 
-from engine.model import Comparison, Difference, Json, OutputFile, Record, Scalar
+from engine.model import Comparison, Difference, Json, OutputFile, Scalar
 from engine.results.executed import cell_outputs
+from engine.results.judging import (
+    IDENTICAL,
+    PICTURES,
+    Judgement,
+    Rules,
+    Side,
+    judge_bytes,
+    judge_encoded,
+    judge_text,
+    worst,
+)
 from engine.results.scalars import harvest_scalars
-from engine.results.text import clean_text, strip_escapes
 
-_ADDRESS = re.compile(r"(?<= at )0x[0-9a-fA-F]{4,16}\b")
 _WIDGET = "application/vnd.jupyter.widget-view+json"
-_SHOWN = 100
+#: Larger files are compared by their digests alone.
+MAX_FILE = 64 << 20
+#: Reads the bytes of an output file of one run; None when they are not there any more.
+Reader = Callable[[OutputFile], bytes | None]
+_NOTHING = Side("")
+DEFAULT = Rules()
 
 
 @dataclass(frozen=True)
-class _Cell:
-    """What a code cell gave, without what is timing: each stream as one text, the other outputs in order."""
-
-    stdout: str
-    stderr: str
-    outputs: tuple[Json, ...]
+class _Unit:
+    where: str
+    judge: Callable[[], Judgement]
 
 
-def compare(old: Record, old_document: Json, new: Record, new_document: Json) -> Comparison:
-    """Compare two runs of one spec; the documents are their executed notebooks from ``read_executed``.
+@dataclass(frozen=True)
+class Evidence:
+    """What a comparison looks at on one side: how the run ended, its outputs, files and how to read them."""
 
-    A unit is a code cell with output, a scalar's series, or a file that was written, changed or
-    deleted; each unit gives at most one difference. Identical means equal in everything but
-    execution counts, how streams were chunked and interleaved, the random ids of widgets, and the
-    memory addresses that Python's default repr shows. How the runs ended counts too, as no unit.
+    status: str
+    document: Json
+    files: tuple[OutputFile, ...] = ()
+    read: Reader = lambda _: None
+
+
+def compare(old: Evidence, new: Evidence, rules: Rules = DEFAULT) -> Comparison:
+    """Compare two runs of one spec.
+
+    A unit is a stream or another output of a code cell, a scalar's series, or a file that was written, changed or
+    deleted; each that is not identical gives one difference. Execution counts, and how streams were cut into pieces
+    and interleaved, are no part of any. How the runs ended counts too, as no unit.
     """
-    units = 0
-    differences: list[Difference] = []
+    differences = []
     if old.status != new.status:
         differences.append(Difference("status", f"{old.status} became {new.status}"))
-    sides = (
-        _pairs("scalar", _series(harvest_scalars(old_document)), _series(harvest_scalars(new_document))),
-        _pairs("file", _files(old.outputs), _files(new.outputs)),
-    )
-    for where, before, after in chain(_cell_pairs(old_document, new_document), *sides):
-        units += 1
-        if not _equal(before, after):
-            differences.append(Difference(where, _detail(before, after)))
-    return Comparison("different" if differences else "identical", units, tuple(differences))
+    count = 0
+    for unit in (
+        *_cell_units(old.document, new.document, rules),
+        *_scalar_units(old, new, rules),
+        *_files(old, new, rules),
+    ):
+        count += 1
+        found = unit.judge()
+        if found != IDENTICAL:
+            differences.append(
+                Difference(unit.where, found.detail, found.verdict, found.normalisers, found.largest, found.likeness)
+            )
+    verdict = worst([Judgement(item.verdict) for item in differences]).verdict
+    return Comparison(verdict, count, tuple(differences), rules.tolerance, tuple(sorted(rules.without)))
 
 
-def _cell_pairs(old: Json, new: Json) -> Iterator[tuple[str, Any, Any]]:
-    """Each code cell that has output on either side."""
-    nothing = _Cell("", "", ())
-    for (i, before), (j, after) in zip_longest(_cells(old), _cells(new), fillvalue=(-1, nothing)):
-        if (before, after) != (nothing, nothing):
-            yield f"cell {max(i, j) + 1}", before, after
+# --- cells --------------------------------------------------------------------------------------
 
 
-def _pairs(kind: str, before: dict[str, Any], after: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """Each name with its two sides; None where a side lacks it."""
+def _cell_units(old: Json, new: Json, rules: Rules) -> Iterator[_Unit]:
+    """Code cells by their order; the streams and outputs of each that either side has."""
+    old_widgets: dict[str, str] = {}
+    new_widgets: dict[str, str] = {}
+    nothing: tuple[int, list[Json]] = (-1, [])
+    for (i, before), (j, after) in zip_longest(cell_outputs(old), cell_outputs(new), fillvalue=nothing):
+        where = f"cell {max(i, j) + 1}"
+        for name in ("stdout", "stderr"):
+            one, other = _stream(before, name), _stream(after, name)
+            if one.text or other.text:
+                yield _Unit(f"{where} {name}", _texts("text/plain", "line", one, other, rules))
+        rest = [[item for item in outputs if item["output_type"] != "stream"] for outputs in (before, after)]
+        for number, (a, b) in enumerate(zip_longest(*rest), 1):
+            parts = a and _parts(a, old_widgets), b and _parts(b, new_widgets)
+            yield _Unit(f"{where} output {number}", _outputs(*parts, rules))
+
+
+def _stream(outputs: Sequence[Json], name: str) -> Side:
+    return Side("".join(item["text"] for item in outputs if item.get("name") == name))
+
+
+def _texts(media: str, what: str, old: Side, new: Side, rules: Rules) -> Callable[[], Judgement]:
+    return lambda: judge_text(media, what, old, new, rules)
+
+
+def _outputs(old: Mapping[str, Side] | None, new: Mapping[str, Side] | None, rules: Rules) -> Callable[[], Judgement]:
+    return lambda: _judge_output(old, new, rules)
+
+
+def _judge_output(old: Mapping[str, Side] | None, new: Mapping[str, Side] | None, rules: Rules) -> Judgement:
+    """The worst of an output's formats."""
+    if old is None or new is None:
+        return Judgement("different", "only in the new run" if old is None else "only in the old run")
+    if old.keys() != new.keys():
+        return Judgement("different", f"{', '.join(old) or 'nothing'} became {', '.join(new) or 'nothing'}")
+    judgements = []
+    for media, side in old.items():
+        if media in PICTURES:
+            found = judge_encoded(side.text, new[media].text, rules)
+        else:
+            found = judge_text(media if "/" in media else "text/plain", "line", side, new[media], rules)
+        if found != IDENTICAL:
+            judgements.append(Judgement(found.verdict, f"{media} {found.detail}", *_measures(found)))
+    return worst(judgements)
+
+
+def _measures(found: Judgement) -> tuple[tuple[str, ...], float | None, float | None]:
+    return found.normalisers, found.largest, found.likeness
+
+
+def _parts(output: Json, widgets: dict[str, str]) -> dict[str, Side]:
+    """Each format of an output under its type; the parts of an error, and metadata, under their names."""
+    if output["output_type"] == "error":
+        return {
+            "error": Side(output["ename"]),
+            "value": Side(output["evalue"]),
+            "traceback": Side("\n".join(output["traceback"])),
+        }
+    parts = {"kind": Side(output["output_type"])}
+    parts |= {mime: _datum(mime, value, widgets) for mime, value in output["data"].items()}
+    return parts | ({"metadata": Side(_canonical(output["metadata"]))} if output["metadata"] else {})
+
+
+def _datum(mime: str, value: Any, widgets: dict[str, str]) -> Side:
+    if isinstance(value, str):
+        return Side(value)
+    if mime != _WIDGET or not isinstance(value, dict) or not isinstance(value.get("model_id"), str):
+        return Side(_canonical(value))
+    # A widget's view names its model by a random UUID: what counts is which views share a model.
+    model = widgets.setdefault(value["model_id"], f"widget {len(widgets) + 1}")
+    return Side(_canonical(value), _canonical({**value, "model_id": model}))
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False)
+
+
+# --- scalars and files --------------------------------------------------------------------------
+
+
+def _scalar_units(old: Evidence, new: Evidence, rules: Rules) -> Iterator[_Unit]:
+    before, after = _series(harvest_scalars(old.document)), _series(harvest_scalars(new.document))
     for name in {**before, **after}:
-        yield f"{kind} {name}", before.get(name), after.get(name)
+        one, other = (Side("\n".join(side.get(name, ()))) for side in (before, after))
+        yield _Unit(f"scalar {name}", _scalar(one, other, rules))
+
+
+def _scalar(one: Side, other: Side, rules: Rules) -> Callable[[], Judgement]:
+    if _NOTHING in (one, other):
+        return lambda: Judgement("different", "only in the new run" if one == _NOTHING else "only in the old run")
+    return lambda: judge_text("scalar", "value", one, other, rules)
 
 
 def _series(scalars: Sequence[Scalar]) -> dict[str, list[str]]:
@@ -75,138 +179,31 @@ def _series(scalars: Sequence[Scalar]) -> dict[str, list[str]]:
     return series
 
 
-def _files(outputs: Sequence[OutputFile]) -> dict[str, str]:
-    return {item.path: f"{item.change}, {item.size} bytes, {item.sha256}" for item in outputs}
+def _files(old: Evidence, new: Evidence, rules: Rules) -> Iterator[_Unit]:
+    before, after = ({item.path: item for item in side.files} for side in (old, new))
+    for path in {**before, **after}:
+        yield _Unit(f"file {path}", _file(before.get(path), after.get(path), old.read, new.read, rules))
 
 
-# --- cells --------------------------------------------------------------------------------------
+def _file(
+    old: OutputFile | None, new: OutputFile | None, read_old: Reader, read_new: Reader, rules: Rules
+) -> Callable[[], Judgement]:
+    return lambda: _judge_file(old, new, read_old, read_new, rules)
 
 
-def _cells(document: Json) -> list[tuple[int, _Cell]]:
-    widgets: dict[str, str] = {}
-    return [(i, _cell(outputs, widgets)) for i, outputs in cell_outputs(document)]
-
-
-def _cell(outputs: Sequence[Json], widgets: dict[str, str]) -> _Cell:
-    streams = {"stdout": "", "stderr": ""}
-    others = []
-    for name in streams:
-        streams[name] = _masked("".join(item["text"] for item in outputs if item.get("name") == name))
-    for item in outputs:
-        if item["output_type"] == "error":
-            traceback = _masked(strip_escapes("\n".join(item["traceback"])))
-            value = _masked(strip_escapes(item["evalue"]))
-            others.append({"error": item["ename"], "value": value, "traceback": traceback})
-        elif item["output_type"] != "stream":
-            data = {mime: _datum(mime, value, widgets) for mime, value in item["data"].items()}
-            others.append({"output_type": item["output_type"], "data": data, "metadata": item["metadata"]})
-    return _Cell(streams["stdout"], streams["stderr"], tuple(others))
-
-
-def _datum(mime: str, value: Any, widgets: dict[str, str]) -> Any:
-    """A widget's view names its model by a random UUID: what counts is which views share a model."""
-    if mime.startswith("text/") and isinstance(value, str):
-        return _masked(value)
-    if mime != _WIDGET or not isinstance(value, dict) or not isinstance(value.get("model_id"), str):
-        return value
-    model = widgets.setdefault(value["model_id"], f"widget {len(widgets) + 1}")
-    return {**value, "model_id": model}
-
-
-def _masked(text: str) -> str:
-    """``<Figure at 0x7f2c>`` without its address: the system's choice, which says nothing of the object."""
-    return _ADDRESS.sub("0x...", text)
-
-
-def _equal(before: Any, after: Any) -> bool:
-    if isinstance(before, _Cell) and isinstance(after, _Cell):
-        texts = (before.stdout, before.stderr) == (after.stdout, after.stderr)
-        return texts and _canonical(before.outputs) == _canonical(after.outputs)
-    return bool(before == after)
-
-
-def _canonical(value: Any) -> str:
-    # As text, because nan in a JSON output is not equal to itself, and True is equal to 1.
-    return json.dumps(value, sort_keys=True)
-
-
-# --- details ------------------------------------------------------------------------------------
-
-
-def _detail(before: Any, after: Any) -> str:
-    """One line for people: the first thing that differs, old and new."""
-    if isinstance(before, _Cell) and isinstance(after, _Cell):
-        return _cell_detail(before, after)
-    if before is None:
-        return "only in the new run"
-    if after is None:
-        return "only in the old run"
-    if isinstance(before, list):
-        return _first_difference("value", before, after)
-    return f"{before} became {after}"
-
-
-def _cell_detail(before: _Cell, after: _Cell) -> str:
-    for name in ("stdout", "stderr"):
-        one, other = getattr(before, name), getattr(after, name)
-        if one != other:
-            return f"{name} {_first_difference('line', one.split(chr(10)), other.split(chr(10)))}"
-    if len(before.outputs) != len(after.outputs):
-        return f"{len(before.outputs)} outputs became {len(after.outputs)}"
-    for number, (one, other) in enumerate(zip(before.outputs, after.outputs, strict=True), 1):
-        if _canonical(one) != _canonical(other):
-            return f"output {number}: {_output_detail(one, other)}"
-    raise AssertionError("details are asked only of cells that differ")
-
-
-def _output_detail(one: Json, other: Json) -> str:
-    if one.keys() != other.keys() or one.get("output_type") != other.get("output_type"):
-        return f"{_kind(one)} became {_kind(other)}"
-    if "error" in one:
-        names = [name for name in ("error", "value", "traceback") if one[name] != other[name]]
-        return f"{names[0]} {_first_difference('line', one[names[0]].split(chr(10)), other[names[0]].split(chr(10)))}"
-    if one["data"].keys() != other["data"].keys():
-        return f"{', '.join(one['data'])} became {', '.join(other['data'])}"
-    for mime in one["data"]:
-        a, b = one["data"][mime], other["data"][mime]
-        if _canonical(a) != _canonical(b):
-            return f"{mime} {_datum_detail(mime, a, b)}"
-    return "metadata differ"
-
-
-def _datum_detail(mime: str, a: Any, b: Any) -> str:
-    if mime.startswith("image/") and not mime.endswith("+xml"):
-        return f"{_picture(a)} became {_picture(b)}"
-    texts = [value if isinstance(value, str) else json.dumps(value, sort_keys=True, indent=1) for value in (a, b)]
-    return _first_difference("line", texts[0].split("\n"), texts[1].split("\n"))
-
-
-def _picture(value: Any) -> str:
-    data = str(value).encode()
-    return f"{len(data)} characters of base64 with sha256 {hashlib.sha256(data).hexdigest()[:12]}"
-
-
-def _kind(output: Json) -> str:
-    return f"error {output['error']}" if "error" in output else str(output.get("output_type"))
-
-
-def _first_difference(what: str, before: Sequence[str], after: Sequence[str]) -> str:
-    for number, (one, other) in enumerate(zip_longest(before, after), 1):
-        if one != other:
-            sides = ["nothing" if side is None else _shown(side) for side in (one, other)]
-            if None not in (one, other) and sides[0] == sides[1]:
-                sides = [_shown(side, _parting(str(one), str(other))) for side in (str(one), str(other))]
-            return f"{what} {number}: {sides[0]} became {sides[1]}"
-    raise AssertionError("equal sequences have no first difference")
-
-
-def _parting(one: str, other: str) -> int:
-    """Where two texts part, less some context, for lines too long to be shown from their beginning."""
-    part = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
-    return max(part - 20, 0)
-
-
-def _shown(text: str, start: int = 0) -> str:
-    piece = text[start : start + _SHOWN]
-    cut = "..." if start + _SHOWN < len(text) else ""
-    return f"{'...' if start else ''}{clean_text(piece)!r}{cut}"
+def _judge_file(
+    old: OutputFile | None, new: OutputFile | None, read_old: Reader, read_new: Reader, rules: Rules
+) -> Judgement:
+    if old is None or new is None:
+        return Judgement("different", "only in the new run" if old is None else "only in the old run")
+    if (old.change, old.sha256) == (new.change, new.sha256):
+        return IDENTICAL
+    if old.change != new.change or "deleted" in (old.change, new.change):
+        return Judgement("different", f"{old.change} became {new.change}")
+    sizes = f"{old.size} bytes with {old.sha256} became {new.size} bytes with {new.sha256}"
+    if max(old.size, new.size) > MAX_FILE:
+        return Judgement("different", f"{sizes}: too large to look inside")
+    one, other = read_old(old), read_new(new)
+    if one is None or other is None:
+        return Judgement("different", f"{sizes}, of which one is not there any more")
+    return judge_bytes(old.media_type, one, other, rules)

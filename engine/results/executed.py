@@ -38,6 +38,27 @@ def read_executed(path: Path) -> Json:
         raise _unusable(reason) from error
     except (ValueError, RecursionError, MemoryError) as error:
         raise _unusable("it is not JSON") from error
+    return _well_formed(document)
+
+
+def read_stored(path: Path) -> Json:
+    """The outputs that a user's own notebook (nbformat 3 or 4) holds, in the form of ``read_executed``.
+
+    BadInput when it cannot be read or holds no output.
+    """
+    import nbformat
+
+    try:
+        notebook = nbformat.reads(read_regular(path, MAX_BYTES).decode(), as_version=4)  # type: ignore[no-untyped-call]
+    except Exception as error:  # nbformat raises whatever a malformed notebook makes it stumble over
+        raise BadInput("The outputs stored in the notebook cannot be read.", "It may be damaged.") from error
+    document = _well_formed(notebook)
+    if not any(outputs for _, outputs in cell_outputs(document)):
+        raise BadInput("The notebook holds no stored outputs.", "It was saved without them, or never run.")
+    return document
+
+
+def _well_formed(document: Any) -> Json:
     if not isinstance(document, dict) or not isinstance(document.get("cells"), list):
         raise _unusable("it is not a notebook")
     if len(document["cells"]) > MAX_CELLS:

@@ -9,6 +9,7 @@ import os
 import re
 import stat
 from collections.abc import Collection, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 from engine.digests import PREFIX, sha256_bytes
@@ -58,6 +59,31 @@ def harvest_files(
         if path not in seen and path not in inputs and not _IGNORED.intersection(path.split("/")):
             found.append(OutputFile(path, "deleted", old.size, old.digest, _media_type(path)))
     return tuple(sorted(found, key=lambda item: item.path))
+
+
+def read_output(project: Path, item: OutputFile, limit: int) -> bytes | None:
+    """The bytes of a harvested file below ``project``; None when they are not those recorded or more than ``limit``.
+
+    No part of its path is followed when it is a link.
+    """
+    *folders, name = item.path.split("/")
+    if any(part in ("", ".", "..") for part in (*folders, name)):
+        return None
+    with ExitStack() as opened:
+        try:
+            folder = os.open(project, os.O_RDONLY | os.O_DIRECTORY)
+            opened.callback(os.close, folder)
+            for part in folders:
+                folder = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+                opened.callback(os.close, folder)
+            file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY, dir_fd=folder)
+        except (OSError, ValueError):
+            return None
+        stream = opened.enter_context(os.fdopen(file, "rb"))
+        if not stat.S_ISREG(os.fstat(file).st_mode) or os.fstat(file).st_size > limit:
+            return None
+        data = stream.read(limit)
+    return data if sha256_bytes(data) == item.sha256 else None
 
 
 def _walk(project: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:

@@ -81,7 +81,7 @@ def test_a_rerun_that_differs_says_where_and_exits_4(nbseal: Nbseal, notebook: M
     first = record_of(nbseal("run", path, "--json"))
     again = record_of(nbseal("rerun", first["id"], "--json"), code=4)
     assert again["verdict"] == "different"
-    assert [item["where"] for item in again["comparison"]["differences"]] == ["cell 2", "file a"]
+    assert [item["where"] for item in again["comparison"]["differences"]] == ["cell 2 stdout", "file a"]
     text = nbseal("rerun", first["id"])
     assert text.returncode == 4
     assert "different" in text.stdout

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from executed_builders import code, display, ended, error, executed, reread, stream
+from executed_builders import code, display, error, executed, reread, stream
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.errors import BadInput
-from engine.results import compare, harvest_pictures, harvest_scalars, read_executed, text_log
+from engine.results import Evidence, compare, harvest_pictures, harvest_scalars, read_executed, text_log
 from engine.results import executed as executed_module
 
 
@@ -106,5 +106,6 @@ def test_anything_can_be_harvested(tmp_path: Path, cells: list[Any]) -> None:
     harvest_scalars(document)
     harvest_pictures(document)
     text_log(document).encode()
-    assert compare(ended(), document, ended(), document).verdict == "identical"
+    evidence = Evidence("completed", document)
+    assert compare(evidence, evidence).verdict == "identical"
     assert reread(tmp_path, document) == document or "NaN" in json.dumps(document)

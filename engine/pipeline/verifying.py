@@ -1,0 +1,64 @@
+"""Judging runs that are there already, without executing anything."""
+
+from __future__ import annotations
+
+from engine import results, store
+from engine.errors import BadInput
+from engine.model import Comparison, Record
+from engine.pipeline.harvest import evidence
+from engine.pipeline.reading import find
+from engine.progress import Progress
+from engine.settings import Home
+
+
+def verify(
+    prefix: str, other: str | None, rules: results.Rules, home: Home, progress: Progress
+) -> tuple[Record, Record, Comparison]:
+    """Compare a run with another of its hash; the run, the other and how they compare.
+
+    Without ``other`` it is the run that this one repeats, else the newest other one that completed. BadInput when
+    there is none, or when the two are of different hashes.
+    """
+    run = _ended(prefix, home, progress)
+    with_whom = _ended(other if other is not None else _counterpart(run, home), home, progress)
+    if with_whom.hash != run.hash:
+        raise BadInput(
+            f"Runs {run.id} and {with_whom.id} are of different hashes: they were asked to compute different things.",
+            "`nbseal runs` shows which runs share a hash.",
+        )
+    return run, with_whom, results.compare(_evidence(with_whom, home), _evidence(run, home), rules)
+
+
+def verify_stored(prefix: str, rules: results.Rules, home: Home, progress: Progress) -> tuple[Record, Comparison]:
+    """Compare the cells of a run with the outputs that the user's own notebook held when it was run."""
+    run = _ended(prefix, home, progress)
+    kept = store.open_run(home, run.id)
+    store.verify_run(kept, run)
+    stored = results.Evidence(run.status, results.read_stored(kept.original))
+    return run, results.compare(stored, results.Evidence(run.status, results.read_executed(kept.executed)), rules)
+
+
+def _ended(prefix: str, home: Home, progress: Progress) -> Record:
+    record = find(prefix, home, progress)
+    if record.status == "running":
+        raise BadInput(f"Run {record.id} is still running.", "Wait until it has ended; `nbseal runs` shows when.")
+    return record
+
+
+def _counterpart(run: Record, home: Home) -> str:
+    if run.rerun_of:
+        return run.rerun_of
+    others = [item for item in store.list_runs(home) if item.hash == run.hash and item.id != run.id]
+    completed = [item for item in others if item.status == "completed"]
+    if not others:
+        raise BadInput(
+            f"Run {run.id} is the only one of its hash.",
+            f"`nbseal rerun {run.id}` repeats it; `nbseal verify {run.id} --stored` compares with your notebook.",
+        )
+    return (completed or others)[0].id
+
+
+def _evidence(record: Record, home: Home) -> results.Evidence:
+    kept = store.open_run(home, record.id)
+    store.verify_run(kept, record)
+    return evidence(record, results.read_executed(kept.executed), kept.project)

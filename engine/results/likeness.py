@@ -1,0 +1,76 @@
+"""How alike two pictures look."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+#: From this structural similarity on, a person who is shown one after the other hardly sees a difference.
+ALIKE = 0.98
+#: Pixels of a larger picture are not unpacked: a few kilobytes can promise gigapixels.
+MAX_PIXELS = 50_000_000
+_FORMATS = ("PNG", "JPEG", "GIF")
+_WINDOW = 8  # pixels
+
+
+def likeness(one: bytes, other: bytes) -> float | None:
+    """The mean structural similarity of two pictures, at most 1; 1 means that every pixel is equal.
+
+    SSIM (Wang, Bovik, Sheikh and Simoncelli, 2004) of their luminance over windows of 8 pixels, transparent ones laid
+    on white. None when their sizes differ, or one is no PNG, JPEG or GIF that can be read.
+    """
+    first, second = _read(one), _read(other)
+    if first is None or second is None or first.size != second.size:
+        return None
+    if first.tobytes() == second.tobytes():
+        return 1.0
+    # Pictures that differ are never called equal, however little they differ.
+    return min(_similarity(_luminance(first), _luminance(second)), 0.999999)
+
+
+def _read(data: bytes) -> Image | None:
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
+                if picture.width * picture.height > MAX_PIXELS:
+                    return None
+                return picture.convert("RGBA")
+    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError):
+        return None
+
+
+def _luminance(picture: Image) -> Any:
+    import numpy as np
+    from PIL import Image
+
+    white = Image.new("RGBA", picture.size, "white")
+    return np.asarray(Image.alpha_composite(white, picture).convert("L"), dtype=np.float64)
+
+
+def _similarity(one: Any, other: Any) -> float:
+    size = min(_WINDOW, *one.shape)
+    small, large = (0.01 * 255) ** 2, (0.03 * 255) ** 2  # the paper's constants
+
+    mean_one, mean_other = _means(one, size), _means(other, size)
+    variance_one = _means(one * one, size) - mean_one**2
+    variance_other = _means(other * other, size) - mean_other**2
+    covariance = _means(one * other, size) - mean_one * mean_other
+    top = (2 * mean_one * mean_other + small) * (2 * covariance + large)
+    bottom = (mean_one**2 + mean_other**2 + small) * (variance_one + variance_other + large)
+    return float((top / bottom).mean())
+
+
+def _means(values: Any, size: int) -> Any:
+    """The mean of each window of ``size`` by ``size`` pixels, by way of sums from the corner."""
+    import numpy as np
+
+    sums = np.pad(values.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+    windows = sums[size:, size:] - sums[:-size, size:] - sums[size:, :-size] + sums[:-size, :-size]
+    return windows / size**2
