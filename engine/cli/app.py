@@ -121,6 +121,9 @@ def verify(
     without: Annotated[
         list[str] | None, typer.Option("--without", metavar="NAME", help="Switch a normaliser off. Repeatable.")
     ] = None,
+    page: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a page with both sides of each difference.")
+    ] = None,
     as_json: Json = False,
 ) -> int:
     """Compare two runs of one hash, or a run with the notebook's own outputs, unit by unit."""
@@ -128,7 +131,7 @@ def verify(
 
     required = verifying.required(at_least, exact=exact)
     rules = verifying.rules(tolerance, without)
-    return verifying.verify(run, other, rules, required, stored=stored, as_json=as_json)
+    return verifying.verify(run, other, rules, required, stored=stored, page=page, as_json=as_json)
 
 
 @app.command()

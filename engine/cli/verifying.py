@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from pathlib import Path
 
 from cattrs import unstructure
 
@@ -11,6 +11,7 @@ from engine import pipeline
 from engine.cli.show import judge
 from engine.cli.terminal import Terminal, print_json
 from engine.errors import BadInput
+from engine.files import write_atomic
 from engine.model import VERDICTS, Comparison, Verdict
 from engine.results import NORMALISER_NAMES, Rules
 from engine.settings import find_home
@@ -38,23 +39,27 @@ def verdict_code(comparison: Comparison, at_least: Verdict) -> int:
     return 0 if VERDICTS.index(comparison.verdict) <= VERDICTS.index(at_least) else 4
 
 
-def verify(run: str, other: str | None, rules: Rules, at_least: Verdict, *, stored: bool, as_json: bool) -> int:
-    """Compare, print, judge."""
+def verify(
+    run: str, other: str | None, rules: Rules, at_least: Verdict, *, stored: bool, page: Path | None, as_json: bool
+) -> int:
+    """Compare, print, write the page, judge."""
     if stored and other is not None:
         raise BadInput("--stored compares with the notebook itself, not with another run.", "Leave one of them out.")
     home, terminal = find_home(), Terminal()
     if stored:
-        record, comparison = pipeline.verify_stored(run, rules, home, terminal)
-        with_what = f"the outputs stored in {record.notebook}"
-        sides: dict[str, Any] = {"run": record.id, "other": None}
+        found = pipeline.verify_stored(run, rules, home, terminal)
     else:
-        record, old, comparison = pipeline.verify(run, other, rules, home, terminal)
-        with_what = f"run {old.id}"
-        sides = {"run": record.id, "other": old.id}
+        found = pipeline.verify(run, other, rules, home, terminal)
     terminal.clear()
+    if page is not None:
+        try:
+            write_atomic(page, found.page().encode())
+        except OSError as error:
+            raise BadInput(f"The page {page} cannot be written: {error.strerror}.", "Choose another path.") from error
     if as_json:
-        print_json({**sides, "hash": record.hash, **unstructure(comparison)})
+        sides = {"run": found.run.id, "other": found.other.id if found.other else None, "hash": found.run.hash}
+        print_json({**sides, **unstructure(found.comparison)})
     else:
-        print(f"run {record.id} is ", end="")
-        judge(comparison, with_what)
-    return verdict_code(comparison, at_least)
+        print(f"run {found.run.id} is ", end="")
+        judge(found.comparison, f"run {found.other.id}" if found.other else f"what {found.run.notebook} holds")
+    return verdict_code(found.comparison, at_least)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
 from engine import results, store
 from engine.errors import BadInput
 from engine.model import Comparison, Record
@@ -11,10 +15,18 @@ from engine.progress import Progress
 from engine.settings import Home
 
 
-def verify(
-    prefix: str, other: str | None, rules: results.Rules, home: Home, progress: Progress
-) -> tuple[Record, Record, Comparison]:
-    """Compare a run with another of its hash; the run, the other and how they compare.
+@dataclass(frozen=True)
+class Verification:
+    """A run, the other one (None for the notebook's own outputs), and how they compare."""
+
+    run: Record
+    other: Record | None
+    comparison: Comparison
+    page: Callable[[], str]  # HTML; see ``results.render_comparison``
+
+
+def verify(prefix: str, other: str | None, rules: results.Rules, home: Home, progress: Progress) -> Verification:
+    """Compare a run with another of its hash.
 
     Without ``other`` it is the run that this one repeats, else the newest other one that completed. BadInput when
     there is none, or when the two are of different hashes.
@@ -26,16 +38,26 @@ def verify(
             f"Runs {run.id} and {with_whom.id} are of different hashes: they were asked to compute different things.",
             "`nbseal runs` shows which runs share a hash.",
         )
-    return run, with_whom, results.compare(_evidence(with_whom, home), _evidence(run, home), rules)
+    return _examine(run, with_whom, _evidence(with_whom, home), _evidence(run, home), rules)
 
 
-def verify_stored(prefix: str, rules: results.Rules, home: Home, progress: Progress) -> tuple[Record, Comparison]:
+def verify_stored(prefix: str, rules: results.Rules, home: Home, progress: Progress) -> Verification:
     """Compare the cells of a run with the outputs that the user's own notebook held when it was run."""
     run = _ended(prefix, home, progress)
     kept = store.open_run(home, run.id)
     store.verify_run(kept, run)
     stored = results.Evidence(run.status, results.read_stored(kept.original))
-    return run, results.compare(stored, results.Evidence(run.status, results.read_executed(kept.executed)), rules)
+    return _examine(run, None, stored, results.Evidence(run.status, results.read_executed(kept.executed)), rules)
+
+
+def _examine(
+    run: Record, other: Record | None, old: results.Evidence, new: results.Evidence, rules: results.Rules
+) -> Verification:
+    comparison, differing = results.examine(old, new, rules)
+    names = (f"run {other.id}" if other else f"stored in {run.notebook}", f"run {run.id}")
+    title = f"{run.notebook}: {names[1]} against {names[0]}"
+    page = partial(results.render_comparison, comparison, differing, title, names)
+    return Verification(run, other, comparison, page)
 
 
 def _ended(prefix: str, home: Home, progress: Progress) -> Record:

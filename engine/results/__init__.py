@@ -1,6 +1,6 @@
 """What came out of a run: scalars, files, pictures, the comparison with another run, and how it is shown."""
 
-from engine.results.compare import MAX_FILE, Evidence, compare
+from engine.results.compare import MAX_FILE, Evidence, compare, examine
 from engine.results.executed import read_executed, read_stored
 from engine.results.files import harvest_files, read_output
 from engine.results.judging import TOLERANCE, Rules
@@ -9,6 +9,7 @@ from engine.results.page import render_html
 from engine.results.pictures import harvest_pictures
 from engine.results.scalars import harvest_scalars, json_number, last_values
 from engine.results.text import clean_text, text_log
+from engine.results.verdict_page import render_comparison
 
 __all__ = [
     "MAX_FILE",
@@ -18,6 +19,7 @@ __all__ = [
     "Rules",
     "clean_text",
     "compare",
+    "examine",
     "harvest_files",
     "harvest_pictures",
     "harvest_scalars",
@@ -26,6 +28,7 @@ __all__ = [
     "read_executed",
     "read_output",
     "read_stored",
+    "render_comparison",
     "render_html",
     "text_log",
 ]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import zip_longest
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain, zip_longest
 from typing import Any
 
 from engine.model import Comparison, Difference, Json, OutputFile, Scalar
@@ -28,14 +30,20 @@ _WIDGET = "application/vnd.jupyter.widget-view+json"
 MAX_FILE = 64 << 20
 #: Reads the bytes of an output file of one run; None when they are not there any more.
 Reader = Callable[[OutputFile], bytes | None]
-_NOTHING = Side("")
 DEFAULT = Rules()
 
 
+#: Each type that a side has, with its text, or its base64 for a picture; None for a side that lacks the unit.
+Shown = Mapping[str, str] | None
+
+
 @dataclass(frozen=True)
-class _Unit:
+class Unit:
+    """One thing that is compared. ``sides`` gives the old and the new, to be shown."""
+
     where: str
     judge: Callable[[], Judgement]
+    sides: Callable[[], tuple[Shown, Shown]]
 
 
 @dataclass(frozen=True)
@@ -49,7 +57,12 @@ class Evidence:
 
 
 def compare(old: Evidence, new: Evidence, rules: Rules = DEFAULT) -> Comparison:
-    """Compare two runs of one spec.
+    """Compare two runs of one spec: see ``examine``."""
+    return examine(old, new, rules)[0]
+
+
+def examine(old: Evidence, new: Evidence, rules: Rules = DEFAULT) -> tuple[Comparison, list[tuple[Difference, Unit]]]:
+    """Compare two runs of one spec; the comparison, and each unit that differs with its difference.
 
     A unit is a stream or another output of a code cell, a scalar's series, or a file that was written, changed or
     deleted; each that is not identical gives one difference. Execution counts, and how streams were cut into pieces
@@ -58,26 +71,24 @@ def compare(old: Evidence, new: Evidence, rules: Rules = DEFAULT) -> Comparison:
     differences = []
     if old.status != new.status:
         differences.append(Difference("status", f"{old.status} became {new.status}"))
+    differing = []
     count = 0
-    for unit in (
-        *_cell_units(old.document, new.document, rules),
-        *_scalar_units(old, new, rules),
-        *_files(old, new, rules),
-    ):
+    for unit in chain(_cells(old.document, new.document, rules), _scalars(old, new, rules), _files(old, new, rules)):
         count += 1
         found = unit.judge()
         if found != IDENTICAL:
-            differences.append(
-                Difference(unit.where, found.detail, found.verdict, found.normalisers, found.largest, found.likeness)
-            )
+            difference = Difference(unit.where, found.detail, found.verdict, *_measures(found))
+            differences.append(difference)
+            differing.append((difference, unit))
     verdict = worst([Judgement(item.verdict) for item in differences]).verdict
-    return Comparison(verdict, count, tuple(differences), rules.tolerance, tuple(sorted(rules.without)))
+    comparison = Comparison(verdict, count, tuple(differences), rules.tolerance, tuple(sorted(rules.without)))
+    return comparison, differing
 
 
 # --- cells --------------------------------------------------------------------------------------
 
 
-def _cell_units(old: Json, new: Json, rules: Rules) -> Iterator[_Unit]:
+def _cells(old: Json, new: Json, rules: Rules) -> Iterator[Unit]:
     """Code cells by their order; the streams and outputs of each that either side has."""
     old_widgets: dict[str, str] = {}
     new_widgets: dict[str, str] = {}
@@ -87,23 +98,32 @@ def _cell_units(old: Json, new: Json, rules: Rules) -> Iterator[_Unit]:
         for name in ("stdout", "stderr"):
             one, other = _stream(before, name), _stream(after, name)
             if one.text or other.text:
-                yield _Unit(f"{where} {name}", _texts("text/plain", "line", one, other, rules))
+                yield _text_unit(f"{where} {name}", "text/plain", "line", one, other, rules)
         rest = [[item for item in outputs if item["output_type"] != "stream"] for outputs in (before, after)]
         for number, (a, b) in enumerate(zip_longest(*rest), 1):
-            parts = a and _parts(a, old_widgets), b and _parts(b, new_widgets)
-            yield _Unit(f"{where} output {number}", _outputs(*parts, rules))
+            parts = (a and _parts(a, old_widgets), b and _parts(b, new_widgets))
+            yield Unit(
+                f"{where} output {number}",
+                partial(_judge_output, *parts, rules),
+                partial(_both_shown, *parts),
+            )
 
 
 def _stream(outputs: Sequence[Json], name: str) -> Side:
     return Side("".join(item["text"] for item in outputs if item.get("name") == name))
 
 
-def _texts(media: str, what: str, old: Side, new: Side, rules: Rules) -> Callable[[], Judgement]:
-    return lambda: judge_text(media, what, old, new, rules)
+def _text_unit(where: str, media: str, what: str, old: Side, new: Side, rules: Rules) -> Unit:
+    sides = {media: old.text}, {media: new.text}
+    return Unit(where, partial(judge_text, media, what, old, new, rules), lambda: sides)
 
 
-def _outputs(old: Mapping[str, Side] | None, new: Mapping[str, Side] | None, rules: Rules) -> Callable[[], Judgement]:
-    return lambda: _judge_output(old, new, rules)
+def _shown(parts: Mapping[str, Side] | None) -> Shown:
+    return None if parts is None else {media: side.text for media, side in parts.items()}
+
+
+def _both_shown(old: Mapping[str, Side] | None, new: Mapping[str, Side] | None) -> tuple[Shown, Shown]:
+    return _shown(old), _shown(new)
 
 
 def _judge_output(old: Mapping[str, Side] | None, new: Mapping[str, Side] | None, rules: Rules) -> Judgement:
@@ -157,17 +177,19 @@ def _canonical(value: Any) -> str:
 # --- scalars and files --------------------------------------------------------------------------
 
 
-def _scalar_units(old: Evidence, new: Evidence, rules: Rules) -> Iterator[_Unit]:
+def _scalars(old: Evidence, new: Evidence, rules: Rules) -> Iterator[Unit]:
     before, after = _series(harvest_scalars(old.document)), _series(harvest_scalars(new.document))
     for name in {**before, **after}:
         one, other = (Side("\n".join(side.get(name, ()))) for side in (before, after))
-        yield _Unit(f"scalar {name}", _scalar(one, other, rules))
+        unit = _text_unit(f"scalar {name}", "scalar", "value", one, other, rules)
+        if name not in before or name not in after:
+            only = Judgement("different", "only in the new run" if name in after else "only in the old run")
+            unit = replace(unit, judge=partial(_as_it_is, only))
+        yield unit
 
 
-def _scalar(one: Side, other: Side, rules: Rules) -> Callable[[], Judgement]:
-    if _NOTHING in (one, other):
-        return lambda: Judgement("different", "only in the new run" if one == _NOTHING else "only in the old run")
-    return lambda: judge_text("scalar", "value", one, other, rules)
+def _as_it_is(judgement: Judgement) -> Judgement:
+    return judgement
 
 
 def _series(scalars: Sequence[Scalar]) -> dict[str, list[str]]:
@@ -179,16 +201,34 @@ def _series(scalars: Sequence[Scalar]) -> dict[str, list[str]]:
     return series
 
 
-def _files(old: Evidence, new: Evidence, rules: Rules) -> Iterator[_Unit]:
+def _files(old: Evidence, new: Evidence, rules: Rules) -> Iterator[Unit]:
     before, after = ({item.path: item for item in side.files} for side in (old, new))
     for path in {**before, **after}:
-        yield _Unit(f"file {path}", _file(before.get(path), after.get(path), old.read, new.read, rules))
+        one, other = before.get(path), after.get(path)
+        yield Unit(
+            f"file {path}",
+            partial(_judge_file, one, other, old.read, new.read, rules),
+            partial(_contents, one, other, old.read, new.read),
+        )
 
 
-def _file(
-    old: OutputFile | None, new: OutputFile | None, read_old: Reader, read_new: Reader, rules: Rules
-) -> Callable[[], Judgement]:
-    return lambda: _judge_file(old, new, read_old, read_new, rules)
+def _contents(
+    old: OutputFile | None, new: OutputFile | None, read_old: Reader, read_new: Reader
+) -> tuple[Shown, Shown]:
+    return _content(old, read_old), _content(new, read_new)
+
+
+def _content(item: OutputFile | None, read: Reader) -> Shown:
+    """A file as an output would hold it."""
+    if item is None:
+        return None
+    data = None if item.change == "deleted" or item.size > MAX_FILE else read(item)
+    if data is not None and item.media_type in PICTURES:
+        return {item.media_type: base64.b64encode(data).decode()}
+    try:
+        return {"text/plain": data.decode() if data is not None else f"{item.change}, {item.size} bytes"}
+    except UnicodeDecodeError:
+        return {"text/plain": f"{item.size} bytes with {item.sha256}"}
 
 
 def _judge_file(

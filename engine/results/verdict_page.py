@@ -1,0 +1,150 @@
+"""A comparison as one HTML page, both sides of each difference beside each other; it runs and fetches nothing."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import html
+from collections.abc import Iterator, Sequence
+
+from engine.model import Comparison, Difference
+from engine.results.compare import Shown, Unit
+from engine.results.judging import PICTURES
+from engine.results.likeness import difference_picture
+from engine.results.markup import clean_markup
+from engine.results.page import MAX_PAGE, MAX_TEXT, POLICY
+from engine.results.text import overwritten, strip_escapes
+
+_STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; margin: 0 auto; max-width: 76rem; padding: 1.5rem; color: #1b1f24; }
+h1 { font-size: 1.4rem; } h2 { font-size: 1.05rem; margin: 0; display: inline; }
+.verdict { border-radius: 1em; color: white; font-weight: 600; padding: .1em .7em; }
+.identical, .equivalent { background: #1a7f37; } .close { background: #9a6700; } .different { background: #cf222e; }
+section { border-top: 1px solid #d0d7de; margin-top: 1.2rem; padding-top: 1rem; }
+.sides { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(0, 1fr)); grid-auto-flow: column; }
+figure { margin: .6rem 0 0; min-width: 0; } figcaption, .by { color: #57606a; font-size: .85rem; }
+pre { background: #f6f8fa; margin: .2rem 0; overflow-wrap: anywhere; padding: .6rem; white-space: pre-wrap; }
+del { background: #ffd7d5; text-decoration: none; } ins { background: #ccffd8; text-decoration: none; }
+img { background: white; border: 1px solid #d0d7de; height: auto; max-width: 100%; }
+table { border-collapse: collapse; } td, th { border: 1px solid #d0d7de; padding: .2rem .5rem; }
+"""
+_PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="referrer" content="no-referrer">
+<title>{title}</title><style>{style}</style></head>
+<body><h1>{title}</h1>
+<p><span class="verdict {verdict}">{verdict}</span> {summary}</p>
+{sections}
+</body></html>
+"""
+
+
+def render_comparison(
+    comparison: Comparison, differing: Sequence[tuple[Difference, Unit]], title: str, names: tuple[str, str]
+) -> str:
+    """A whole page of what ``examine`` gave; ``names`` say what the old and the new side are.
+
+    Markup in outputs is reduced to what only looks (see ``clean_markup``). Texts beyond MAX_TEXT characters are cut,
+    and units beyond MAX_PAGE named without their sides.
+    """
+    counts = ", ".join(f"{sum(item.verdict == verdict for item in comparison.differences)} {verdict}"
+                       for verdict in ("equivalent", "close", "different"))  # fmt: skip
+    off = f" Switched off: {', '.join(comparison.without)}." if comparison.without else ""
+    summary = (
+        f"{comparison.units} units compared: {counts}, all others identical. "
+        f"Numbers are close up to a relative difference of {comparison.tolerance:g}.{off}"
+    )
+    units = {id(difference): unit for difference, unit in differing}
+    return _PAGE.format(
+        policy=html.escape(POLICY),
+        title=html.escape(title),
+        style=_STYLE,
+        verdict=comparison.verdict,
+        summary=html.escape(summary),
+        sections="\n".join(_sections(comparison.differences, units, names)),
+    )
+
+
+def _sections(differences: Sequence[Difference], units: dict[int, Unit], names: tuple[str, str]) -> Iterator[str]:
+    left = MAX_PAGE
+    for item in differences:
+        unit = units.get(id(item))
+        sides = "".join(_figures(unit, names)) if unit is not None and left > 0 else ""
+        left -= len(sides)
+        by = ", ".join(_measures(item))
+        yield (
+            f'<section><h2>{_text(item.where)}</h2> <span class="verdict {item.verdict}">{item.verdict}</span> '
+            f'<span class="by">{_text(by)}</span><p class="by">{_text(item.detail)}</p>'
+            f'<div class="sides">{sides}</div></section>'
+        )
+
+
+def _measures(item: Difference) -> Iterator[str]:
+    yield from item.normalisers
+    if item.largest is not None:
+        yield f"largest relative difference {item.largest:.3g}"
+    if item.likeness is not None:
+        yield f"likeness {item.likeness:.4f}"
+
+
+def _figures(unit: Unit, names: tuple[str, str]) -> Iterator[str]:
+    old, new = unit.sides()
+    media = _best(old, new)
+    if media is None:  # no type that both have and that differs
+        for side, name in ((old, names[0]), (new, names[1])):
+            own = next(iter(side)) if side else ""
+            yield _figure(name, _rendered(own, (side or {}).get(own, ""), None))
+        return
+    one, other = (old or {})[media], (new or {})[media]
+    yield _figure(names[0], _rendered(media, one, other, "del"))
+    yield _figure(names[1], _rendered(media, other, one, "ins"))
+    if media in PICTURES and (planted := _difference(one, other)):
+        yield _figure("what differs, in red", planted)
+
+
+def _best(old: Shown, new: Shown) -> str | None:
+    """Of the types that differ the one that shows it best: a picture, else markup, else text."""
+    common = [media for media in old or {} if media in (new or {}) and (old or {})[media] != (new or {})[media]]
+    order = (*PICTURES, "text/html", "text/plain")
+    return min(common, key=lambda media: order.index(media) if media in order else len(order), default=None)
+
+
+def _figure(name: str, inside: str) -> str:
+    return f"<figure><figcaption>{_text(name)}</figcaption>{inside}</figure>"
+
+
+def _rendered(media: str, text: str, other: str | None, mark: str = "") -> str:
+    if media in PICTURES:
+        return _picture(media, text)
+    if media == "text/html" and len(text) <= MAX_TEXT and (looks := clean_markup(text)).strip():
+        return looks
+    lines = _clean(text).split("\n")
+    others = frozenset(_clean(other).split("\n")) if other is not None else frozenset(lines)
+    marked = (f"<{mark}>{html.escape(line)}</{mark}>" if line not in others else html.escape(line) for line in lines)
+    return f"<pre>{chr(10).join(marked)}</pre>" if text else '<p class="by">nothing</p>'
+
+
+def _clean(text: str) -> str:
+    kept = strip_escapes(overwritten(text))
+    return kept if len(kept) <= MAX_TEXT else f"{kept[:MAX_TEXT]}\n[... {len(kept) - MAX_TEXT:,} more characters]"
+
+
+def _picture(media: str, encoded: str) -> str:
+    try:
+        data = base64.b64encode(base64.b64decode(encoded)).decode()
+    except (binascii.Error, ValueError):
+        return '<p class="by">not a picture</p>'
+    return f'<img alt="" src="data:{media};base64,{data}">'
+
+
+def _difference(one: str, other: str) -> str:
+    try:
+        drawn = difference_picture(base64.b64decode(one), base64.b64decode(other))
+    except (binascii.Error, ValueError):
+        return ""
+    return _picture("image/png", base64.b64encode(drawn).decode()) if drawn else ""
+
+
+def _text(text: str) -> str:
+    return html.escape(strip_escapes(text))
