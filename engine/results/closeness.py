@@ -6,7 +6,7 @@ import math
 import re
 from itertools import zip_longest
 
-_NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?![\w.]*\w)")
+_NUMBER = re.compile(r"(?<![\w.])[-+]?(?>\d+(?:\.\d*)?|\.\d+)(?>[eE][-+]?\d+)?(?!\w|\.\w)")
 _BLANKS = re.compile(r"[ \t]+")
 #: Values nearer to zero are measured as if they were this large: their own size is rounding.
 SMALLEST = 1e-3

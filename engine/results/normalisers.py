@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from engine.results.text import overwritten, strip_escapes
 
-_NUMBER = r"\d+(?:\.\d+)?(?:e[-+]?\d+)?"
+# Every repetition has a bound or can only be tried once: hostile text must not cost more than its length.
+_NUMBER = r"(?<![\d.])\d{1,15}(?:\.\d{1,15})?(?:e[-+]?\d{1,3})?"
 _UNIT = r"(?:ns|µs|μs|us|ms|s|secs?|seconds?|min|mins|minutes?|hours?)"
 _DURATION = rf"{_NUMBER} ?{_UNIT}\b"
 #: How long something took, as IPython, timeit, Keras and people write it.
@@ -41,7 +42,9 @@ _IDS = (
     r"(?<=\bsk-container-id-)\d+\b",  # scikit-learn
     r"(?<=[\"#])[mpcChi]+[0-9a-f]{10}(?=[\")])",  # matplotlib's SVG
 )
-_PROGRESS = re.compile(r"(?<=%\|)[^|\n]*(?P<count>\| *[\d.]+[kMGT]?/[\d.]+[kMGT]? )\[[^\]\n]*\]")  # tqdm
+_PROGRESS = re.compile(  # tqdm
+    r"(?<=%\|)[^|\n]{0,500}(?P<count>\| {0,20}[\d.]{1,20}[kMGT]?/[\d.]{1,20}[kMGT]? )\[[^\]\n]{0,200}\]"
+)
 _SET = re.compile(r"\{[^{}:]{1,10000}\}")
 
 

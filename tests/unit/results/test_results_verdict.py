@@ -236,3 +236,18 @@ def test_ten_thousand_cells_that_all_differ() -> None:
 def test_normalisers_are_for_their_types_and_can_be_switched_off() -> None:
     assert "timings" not in {item.name for item in applying_to("text/html")}
     assert applying_to("text/plain", frozenset(NAMES)) == ()
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["1", "1.", "{", "{1,", "/tmp/", "a", " ", "%|", "%|#| 1/", "%|#| 1/1 [", " at 0x", " in 1", '"mpc', "\x1b[", "\r", "1 s ± ",
+     "Date: ", "CPU times: user 1", "T_", "<dc:date>", "1e", "-"],
+)  # fmt: skip
+def test_hostile_text_costs_no_more_than_its_length(piece: str) -> None:
+    import time
+
+    text = piece * (200_000 // len(piece))
+    began = time.process_time()
+    judge_text("text/html", "line", Side(text), Side(text + "x"), Rules())
+    judge_text("text/plain", "line", Side(text), Side(text + "x"), Rules())
+    assert time.process_time() - began < 5
