@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -160,7 +160,7 @@ def count_held(layers: Sequence[Layer], engine: Engine) -> int:
     return most
 
 
-def _send(data: Iterator[bytes], layers: Sequence[Layer], engine: Engine, progress: Progress) -> str:
+def _send(data: Generator[bytes, None, None], layers: Sequence[Layer], engine: Engine, progress: Progress) -> str:
     """One load of an archive with these layers; the engine's reason when it refuses."""
     from docker.errors import APIError
     from requests.exceptions import RequestException
@@ -169,13 +169,14 @@ def _send(data: Iterator[bytes], layers: Sequence[Layer], engine: Engine, progre
     with progress.task("Loading the image into the engine", sum(layer.size for layer in layers)) as advance:
         done: dict[str, int] = {}  # bytes by layer, as the engine tells them
         try:
-            for line in api.load_image(data, quiet=False):
-                if "error" in line:
-                    return str(line["error"])
-                current = (line.get("progressDetail") or {}).get("current")
-                if isinstance(current, int):
-                    advance(current - done.get(line.get("id", ""), 0))
-                    done[line.get("id", "")] = current
+            with closing(data):  # a request that broke off would leave it suspended, holding what it holds
+                for line in api.load_image(data, quiet=False):
+                    if "error" in line:
+                        return str(line["error"])
+                    current = (line.get("progressDetail") or {}).get("current")
+                    if isinstance(current, int):
+                        advance(current - done.get(line.get("id", ""), 0))
+                        done[line.get("id", "")] = current
         except (APIError, RequestException) as error:
             return str(getattr(error, "explanation", None) or error)
     return ""
@@ -188,7 +189,7 @@ def archive(
     tag: str,
     home: Home,
     earlier: Earlier = _NOTHING_EARLIER,
-) -> Iterator[bytes]:
+) -> Generator[bytes, None, None]:
     """A ``docker save`` archive, piece by piece, with the tars from layer ``start`` on.
 
     Before its end it waits for ``earlier`` loads: an engine looks at nothing until it has all.

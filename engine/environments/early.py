@@ -58,6 +58,7 @@ class EarlyLoader:
         self._finished = not skips_layers(engine)
         self._there = 0  # how many of the lowest layers the engine has, or will have after the last load
         self._last: Future[None] | None = None
+        self._all: list[Future[None]] = []
         self._loaded: list[str] = []  # images that hold them, to be removed
 
     def take(self, number: int, layer: Layer) -> None:
@@ -66,20 +67,21 @@ class EarlyLoader:
             self._layers[number] = layer
             while not self._finished and (part := self._next_part()):
                 self._last = self._threads.submit(self._load, part, self._there, self._last)
+                self._all.append(self._last)
                 self._there = len(part)
 
     def finish(self) -> Earlier:
         """Begin no other load; returns what those that have begun will have done."""
         with self._lock:
             self._finished = True
-        last = self._last
-        if last is None:
+        begun = tuple(self._all)
+        if not begun:
             return Earlier()
 
-        def wait_for_last() -> None:
-            wait([last])
+        def wait_for_all() -> None:
+            wait(begun)
 
-        return Earlier(self._there, wait_for_last, self._sending)
+        return Earlier(self._there, wait_for_all, self._sending)
 
     def close(self) -> None:
         """Wait for what is under way, drop what is not, and remove what was loaded."""

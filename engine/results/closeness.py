@@ -29,7 +29,8 @@ def largest_difference(one: str, other: str) -> float | None:
         a, b = float(number), float(other_number)
         if math.isinf(a) or math.isinf(b):
             return None
-        largest = max(largest, abs(a - b) / max(abs(a), abs(b), SMALLEST))
+        scale = max(abs(a), abs(b), SMALLEST)
+        largest = max(largest, abs(a / scale - b / scale))  # a - b alone could be infinite
     return largest
 
 

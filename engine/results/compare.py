@@ -156,7 +156,10 @@ def _parts(output: Json, widgets: dict[str, str]) -> dict[str, Side]:
             "traceback": Side("\n".join(output["traceback"])),
         }
     parts = {"kind": Side(output["output_type"])}
-    parts |= {mime: _datum(mime, value, widgets) for mime, value in output["data"].items()}
+    # A type without a slash is none, and must not pass for one of our own names.
+    parts |= {
+        mime if "/" in mime else f"data/{mime}": _datum(mime, value, widgets) for mime, value in output["data"].items()
+    }
     return parts | ({"metadata": Side(_canonical(output["metadata"]))} if output["metadata"] else {})
 
 
@@ -236,7 +239,7 @@ def _judge_file(
 ) -> Judgement:
     if old is None or new is None:
         return Judgement("different", "only in the new run" if old is None else "only in the old run")
-    if (old.change, old.sha256) == (new.change, new.sha256):
+    if (old.change, old.sha256, old.media_type) == (new.change, new.sha256, new.media_type):
         return IDENTICAL
     if old.change != new.change or "deleted" in (old.change, new.change):
         return Judgement("different", f"{old.change} became {new.change}")

@@ -77,12 +77,13 @@ def read_output(project: Path, item: OutputFile, limit: int) -> bytes | None:
                 folder = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
                 opened.callback(os.close, folder)
             file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY, dir_fd=folder)
+            opened.callback(os.close, file)
+            if not stat.S_ISREG(os.fstat(file).st_mode) or os.fstat(file).st_size > limit:
+                return None
+            with os.fdopen(os.dup(file), "rb") as stream:
+                data = stream.read(limit)
         except (OSError, ValueError):
             return None
-        stream = opened.enter_context(os.fdopen(file, "rb"))
-        if not stat.S_ISREG(os.fstat(file).st_mode) or os.fstat(file).st_size > limit:
-            return None
-        data = stream.read(limit)
     return data if sha256_bytes(data) == item.sha256 else None
 
 

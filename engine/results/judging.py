@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
@@ -19,6 +20,7 @@ from engine.results.text import clean_text
 TOLERANCE = 1e-5
 PICTURES = ("image/png", "image/jpeg", "image/gif")
 _SHOWN = 100
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f]")
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def judge_text(media: str, what: str, old: Side, new: Side, rules: Rules) -> Jud
         return Judgement("different", first_difference(what, *changed), largest=found.largest)
     for item in needed[:]:  # some change only what is equal on both sides
         rest = [other_item for other_item in needed if other_item is not item]
-        if len(needed) > 1 and _measure(rest, one, other, rules) == found:
+        if _measure(rest, one, other, rules) == found:
             needed = rest
     return replace(found, detail=detail, normalisers=(*used, *(item.name for item in needed)))
 
@@ -118,9 +120,12 @@ def judge_encoded(old: str, new: str, rules: Rules) -> Judgement:
     if old == new:
         return IDENTICAL
     try:
-        return judge_picture(base64.b64decode(old), base64.b64decode(new), rules)
+        one, other = (base64.b64decode("".join(text.split()), validate=True) for text in (old, new))
     except (binascii.Error, ValueError):
         return Judgement("different", f"{_digest(old.encode())} became {_digest(new.encode())}")
+    if one == other:  # broken into lines in another way
+        return judge_text("text/plain", "line", Side("".join(old.split())), Side("".join(new.split())), rules)
+    return judge_picture(one, other, rules)
 
 
 def judge_bytes(media: str, old: bytes, new: bytes, rules: Rules) -> Judgement:
@@ -133,8 +138,12 @@ def judge_bytes(media: str, old: bytes, new: bytes, rules: Rules) -> Judgement:
         one, other = old.decode(), new.decode()
     except UnicodeDecodeError:
         return Judgement("different", f"{_digest(old)} became {_digest(new)}")
+    if _CONTROL.search(one) or _CONTROL.search(other):  # numbers that happen to be UTF-8
+        return Judgement("different", f"{_digest(old)} became {_digest(new)}")
+    # Of what a terminal does with escapes and carriage returns a file knows nothing.
+    on_disk = replace(rules, without=rules.without | {"colours", "progress-bars"})
     known = media if media.startswith(("text/", "image/svg")) else "text/plain"
-    return judge_text(known, "line", Side(one), Side(other), rules)
+    return judge_text(known, "line", Side(one), Side(other), on_disk)
 
 
 def _digest(data: bytes) -> str:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 #: From this structural similarity on, a person who is shown one after the other hardly sees a difference.
 ALIKE = 0.98
 #: Pixels of a larger picture are not unpacked: a few kilobytes can promise gigapixels.
-MAX_PIXELS = 50_000_000
+MAX_PIXELS = 8_000_000
 _FORMATS = ("PNG", "JPEG", "GIF")
 _WINDOW = 8  # pixels
 
@@ -58,7 +58,10 @@ def _read(data: bytes) -> Image | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
-                if picture.width * picture.height > MAX_PIXELS:
+                # Sixteen bits would be clipped to eight, and of several frames only the first be seen.
+                if picture.width * picture.height > MAX_PIXELS or getattr(picture, "n_frames", 1) > 1:
+                    return None
+                if picture.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
                     return None
                 return picture.convert("RGBA")
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,34 +17,36 @@ from engine.results.text import overwritten, strip_escapes
 # Every repetition has a bound or can only be tried once: hostile text must not cost more than its length.
 _NUMBER = r"(?<![\d.])\d{1,15}(?:\.\d{1,15})?(?:e[-+]?\d{1,3})?"
 _UNIT = r"(?:ns|µs|μs|us|ms|s|secs?|seconds?|min|mins|minutes?|hours?)"
-_DURATION = rf"{_NUMBER} ?{_UNIT}\b"
+_DURATION = rf"{_NUMBER} ?{_UNIT}\b(?: \d{{1,4}} ?{_UNIT}\b){{0,3}}"
 #: How long something took, as IPython, timeit, Keras and people write it.
 _TIMINGS = (
     rf"(?<=CPU times: )user {_DURATION}, sys: {_DURATION}(?:, total: {_DURATION})?",
     rf"(?<=Wall time: ){_DURATION}",
     rf"{_DURATION} ± {_DURATION} per loop",
     rf"\b{_NUMBER} ?{_UNIT}/(?:step|epoch|iter|batch|sample)\b",
-    rf"(?i:(?<=took )|(?<=took: )|(?<=elapsed )|(?<=elapsed: )|(?<=time: )|(?<=duration: )| in ){_DURATION}",
+    rf"(?i:(?<=took )|(?<=took: )|(?<=elapsed )|(?<=elapsed: )|(?<=elapsed time: )|(?<=finished in )|(?<=done in )"
+    rf"|(?<=completed in )|(?<=fitted in )|(?<=trained in )|(?<=ran in )|(?<=loaded in )){_DURATION}",
 )
 _TEMPORARY = (
     r"/tmp/ipykernel_\d+/\d+\.py",  # noqa: S108 - what notebooks print
     r"<ipython-input-\d+-[0-9a-f]+>",
-    r"/(?:tmp|var/tmp|var/folders)/[\w.\-/]*\w",
+    r"(?<![\w.\-/])/(?:tmp|var/tmp|var/folders)/[\w.\-/]*\w",
 )
 _DATES = (
-    r"(?<=Date:)\s+\w{3}, \d{2} \w{3} \d{4}",  # statsmodels
-    r"(?<=Time:)\s+\d{2}:\d{2}:\d{2}",
-    r"(?<=<dc:date>)[^<]+",  # matplotlib's SVG
+    r"(?<=\nDate:)\s{2,40}\w{3}, \d{2} \w{3} \d{4}",  # statsmodels
+    r"(?<=\nTime:)\s{2,40}\d{2}:\d{2}:\d{2}",
+    r"(?<=<dc:date>)[^<]{1,100}(?=</)",  # matplotlib's SVG
 )
 _IDS = (
     r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b",  # RFC 9562
-    r"\b[0-9a-f]{32}\b",
+    r"(?<=[\"'#_-])[0-9a-f]{32}\b",
     r"(?<=\bT_)[0-9a-f]{5}(?=[_\s\"'{])",  # pandas' Styler
     r"(?<=\bsk-container-id-)\d+\b",  # scikit-learn
     r"(?<=[\"#])[mpcChi]+[0-9a-f]{10}(?=[\")])",  # matplotlib's SVG
 )
-_PROGRESS = re.compile(  # tqdm
-    r"(?<=%\|)[^|\n]{0,500}(?P<count>\| {0,20}[\d.]{1,20}[kMGT]?/[\d.]{1,20}[kMGT]? )\[[^\]\n]{0,200}\]"
+_PROGRESS = re.compile(  # tqdm; what it shows behind its rate is a result
+    r"(?<=%\|)[^|\n]{0,500}(?P<count>\| {0,20}[\d.]{1,20}[kMGT]?/[\d.]{1,20}[kMGT]? \[)"
+    r"[\d:?]{1,12}<[\d:?]{1,12}, {0,9}[\d.?]{1,20}[\w/]{1,20}"
 )
 _SET = re.compile(r"\{[^{}:]{1,10000}\}")
 
@@ -91,7 +94,9 @@ def _sort_sets(text: str) -> str:
 def _sort_set(match: re.Match[str]) -> str:
     """The elements in order of their text, where this is a set as Python shows it."""
     try:
-        value = ast.literal_eval(match[0])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on escapes and the like
+            value = ast.literal_eval(match[0])
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return match[0]
     if not isinstance(value, set):
@@ -110,7 +115,7 @@ NORMALISERS = (
     Normaliser("progress-bars", "progress bars, but for how far they came", _TEXT, _progress_bars),
     Normaliser("colours", "colours and other escape sequences", _TEXT, strip_escapes),
     Normaliser("addresses", "memory addresses as in <Figure at 0x7f2c>", ("text/",), _replace(
-        (r"(?<= at )0x[0-9a-fA-F]{4,16}\b",), "0x...")),
+        (r"(?<= at )0x[0-9a-fA-F]{6,16}\b",), "0x...")),
     Normaliser("timings", "how long something took", _TEXT, _replace(_TIMINGS, "<time>")),
     Normaliser("temporary-paths", "paths below /tmp", ("text/",), _replace(_TEMPORARY, "<temporary path>")),
     Normaliser("set-order", "the order in which a set shows its elements", _TEXT, _sort_sets),

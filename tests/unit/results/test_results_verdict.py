@@ -20,7 +20,7 @@ from engine.results.likeness import ALIKE, likeness
 from engine.results.normalisers import NAMES, NORMALISERS, applying_to
 
 UUIDS = "3f2b8c1e-0d4a-4c55-9a51-1c2d3e4f5a6b", "9e8d7c6b-5a49-4837-a615-0f1e2d3c4b5a"
-SUMMARY = "Dep. Variable: y\nDate: {}\nTime: {}\nR-squared: 0.91\n"
+SUMMARY = "Dep. Variable: y\nDate:          {}\nTime:          {}\nR-squared: 0.91\n"
 TIMEIT = "{} ± {} per loop (mean ± std. dev. of 7 runs, 1,000 loops each)"
 TQDM = "\rfit:  10%|#         | 1/10 [00:00<00:09, 9.9it/s]\rfit: 100%|##########| {}/{} [00:0{}<00:00, {}it/s]\n"
 STYLER = '<style>#T_{0}_row0_col1 {{ color: red }}</style><table id="T_{0}"><td id="T_{0}_row0_col1">{1}</td></table>'
@@ -35,6 +35,13 @@ def picture(offset: int = 0, *, comment: str = "", size: int = 64, shade: int = 
         info.add_text("Software", comment)
     output = io.BytesIO()
     drawn.save(output, "PNG", pnginfo=info, compress_level=level)
+    return output.getvalue()
+
+
+def frames(colour: str) -> bytes:
+    output = io.BytesIO()
+    first, second = Image.new("RGB", (64, 64), "white"), Image.new("RGB", (64, 64), colour)
+    first.save(output, "GIF", save_all=True, append_images=[second])
     return output.getvalue()
 
 
@@ -64,6 +71,9 @@ PLANTED: list[tuple[Json, Json, str, tuple[str, ...]]] = [
     (stream("fitted in 3.1 s"), stream("fitted in 2.9 s"), "equivalent", ("timings",)),
     (stream("10/10 - 4 ms/step - loss: 0.5"), stream("10/10 - 5 ms/step - loss: 0.5"), "equivalent", ("timings",)),
     (stream("10/10 - 4 ms/step - loss: 0.5"), stream("10/10 - 5 ms/step - loss: 0.6"), "different", ()),
+    (stream("Wall time: 1min 20s"), stream("Wall time: 1min 21s"), "equivalent", ("timings",)),
+    (stream("40 km in 2 hours"), stream("40 km in 3 hours"), "different", ()),
+    (stream("x: 1.0e308"), stream("x: -1.0e308"), "different", ()),
     (stream("length 3 m"), stream("length 4 m"), "different", ()),
     (stream("speed 3.1 s"), stream("speed 2.9 s"), "different", ()),
     # --- temporary paths
@@ -74,6 +84,8 @@ PLANTED: list[tuple[Json, Json, str, tuple[str, ...]]] = [
     # --- progress bars
     (stream(TQDM.format(10, 10, 1, "9.8"), "stderr"), stream(TQDM.format(10, 10, 2, "4.1"), "stderr"),
      "equivalent", ("progress-bars",)),
+    (stream("100%|##| 1/1 [00:01<00:00, 9.8it/s, loss=0.5]"), stream("100%|##| 1/1 [00:01<00:00, 9.8it/s, loss=7.9]"),
+     "different", ()),
     (stream(TQDM.format(10, 10, 1, "9.8"), "stderr"), stream(TQDM.format(9, 10, 1, "9.8"), "stderr"), "different", ()),
     # --- sets
     (plain("{'a', 'b', 'c'}"), plain("{'c', 'a', 'b'}"), "equivalent", ("set-order",)),
@@ -153,6 +165,7 @@ def test_there_are_enough() -> None:
         (picture(size=65), "different"),
         (picture()[:100], "different"),
         (b"no picture", "different"),
+        (frames("red"), "different"),
     ],
 )
 def test_pictures(other: bytes, verdict: str) -> None:
@@ -177,8 +190,10 @@ def test_a_picture_that_promises_too_much_is_not_unpacked() -> None:
         ("text/csv", b"a,b\n1,2\n", b"a,b\n1,3\n", "different"),
         ("application/json", b'{"x": 0.1}', b'{"x": 0.10000001}', "close"),
         ("application/octet-stream", b"\xff\x00", b"\xff\x01", "different"),
+        ("application/octet-stream", b"\x01\x02", b"\x03\x04", "different"),
+        ("text/plain", b"a,b\r1,2\r3,4", b"a,b\r9,9\r3,4", "different"),
         ("text/plain", b"at 0x12345", b"at 0x99999", "different"),
-        ("text/plain", b"<o at 0x12345>", b"<o at 0x99999>", "equivalent"),
+        ("text/plain", b"<o at 0x123456>", b"<o at 0x999999>", "equivalent"),
     ],
 )
 def test_files(media: str, one: bytes, other: bytes, verdict: str) -> None:
@@ -240,7 +255,8 @@ def test_normalisers_are_for_their_types_and_can_be_switched_off() -> None:
 
 @pytest.mark.parametrize(
     "piece",
-    ["1", "1.", "{", "{1,", "/tmp/", "a", " ", "%|", "%|#| 1/", "%|#| 1/1 [", " at 0x", " in 1", '"mpc', "\x1b[", "\r", "1 s ± ",
+    ["1", "1.", "{", "{1,", "/tmp/", "a", " ", "%|", "%|#| 1/", "%|#| 1/1 [", " at 0x", " in 1",
+     '"mpc', "\x1b[", "\r", "1 s ± ",
      "Date: ", "CPU times: user 1", "T_", "<dc:date>", "1e", "-"],
 )  # fmt: skip
 def test_hostile_text_costs_no_more_than_its_length(piece: str) -> None:
