@@ -116,8 +116,9 @@ def verify(
     at_least: AtLeastOption = None,
     exact: ExactOption = False,
     tolerance: Annotated[
-        float, typer.Option(metavar="X", help="Relative difference up to which numbers are close.")
-    ] = 1e-5,
+        float | None,
+        typer.Option(metavar="X", help="Relative difference up to which numbers are close; default: 1e-5."),
+    ] = None,
     without: Annotated[
         list[str] | None, typer.Option("--without", metavar="NAME", help="Switch a normaliser off. Repeatable.")
     ] = None,

@@ -13,12 +13,14 @@ from engine.cli.terminal import Terminal, print_json
 from engine.errors import BadInput
 from engine.files import write_atomic
 from engine.model import VERDICTS, Comparison, Verdict
-from engine.results import NORMALISER_NAMES, Rules
+from engine.results import NORMALISER_NAMES, TOLERANCE, Rules
 from engine.settings import find_home
 
 
-def rules(tolerance: float, without: list[str] | None) -> Rules:
+def rules(tolerance: float | None, without: list[str] | None) -> Rules:
     """The rules of the command line; BadInput for a tolerance that is none and an unknown normaliser."""
+    if tolerance is None:
+        tolerance = TOLERANCE
     if not 0 <= tolerance < 1 or not math.isfinite(tolerance):
         raise BadInput(f"A tolerance of {tolerance:g} is none.", "Give a relative difference from 0 to below 1.")
     for name in without or ():
@@ -52,6 +54,10 @@ def verify(
         found = pipeline.verify(run, other, rules, home, terminal)
     terminal.clear()
     if page is not None:
+        if not page.parent.is_dir():
+            raise BadInput(
+                f"There is no folder {page.parent} to write the page to.", "Make it, or choose another path."
+            )
         try:
             write_atomic(page, found.page().encode())
         except OSError as error:

@@ -25,7 +25,7 @@ def group(wheels: Iterable[Wheel], below: int) -> tuple[tuple[Wheel, ...], ...]:
     An engine knows a layer by everything below it, so a change moves its own layer and all above. By
     this rule those hold smaller distributions and those of its own class: a changed small requirement
     moves the small ones alone. Small ones share layers even where there are few, because a layer costs an
-    engine as much time as six megabytes. The rule sees nothing but names and sizes of wheels, so that
+    engine as much time as ten megabytes. The rule sees nothing but names and sizes of wheels, so that
     the same ones give the same layers everywhere, and that it can be told before they are packed.
 
     Raises ValueError when ``below`` leaves no room for the shared layers.

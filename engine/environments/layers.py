@@ -109,7 +109,7 @@ def pack_wheels(
         def finish_complete() -> None:
             for number, group in enumerate(groups):
                 if number not in done and all(wheel in packed for wheel in group):
-                    finish(number, _merge([packed[wheel] for wheel in group], home, folder, name_group(group)))
+                    finish(number, _merge([packed[wheel] for wheel in group], home, folder, _name_group(group)))
 
         def keep(wheel: Wheel, layer: Layer) -> None:
             packed[wheel] = layer
@@ -146,7 +146,7 @@ def recall_groups(
     return tuple(recalled)
 
 
-def name_group(wheels: Sequence[Wheel]) -> str:
+def _name_group(wheels: Sequence[Wheel]) -> str:
     """What a layer of these wheels is called."""
     return f"{wheels[0].name} {wheels[0].version}" if len(wheels) == 1 else f"{len(wheels)} distributions"
 
@@ -242,7 +242,7 @@ def _take(wheel: Wheel, output: Path, home: Home) -> Layer:
         )
     if "failed" in answer:
         raise EnvironmentFailed(f"The wheel {wheel.filename} could not be packed: {answer['failed']}.")
-    layer = Layer(str(answer["diff_id"]), int(answer["size"]), name_group([wheel]))
+    layer = Layer(str(answer["diff_id"]), int(answer["size"]), _name_group([wheel]))
     (output / f"{bare(wheel.sha256)}.tar").rename(layer_file(layer, home))
     return layer
 

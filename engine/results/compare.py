@@ -186,13 +186,9 @@ def _scalars(old: Evidence, new: Evidence, rules: Rules) -> Iterator[Unit]:
         one, other = (Side("\n".join(side.get(name, ()))) for side in (before, after))
         unit = _text_unit(f"scalar {name}", "scalar", "value", one, other, rules)
         if name not in before or name not in after:
-            only = Judgement("different", "only in the new run" if name in after else "only in the old run")
-            unit = replace(unit, judge=partial(_as_it_is, only))
+            only = "only in the new run" if name in after else "only in the old run"
+            unit = replace(unit, judge=partial(Judgement, "different", only))
         yield unit
-
-
-def _as_it_is(judgement: Judgement) -> Judgement:
-    return judgement
 
 
 def _series(scalars: Sequence[Scalar]) -> dict[str, list[str]]:

@@ -50,9 +50,9 @@ def read_stored(path: Path) -> Json:
 
     try:
         notebook = nbformat.reads(read_regular(path, MAX_BYTES).decode(), as_version=4)  # type: ignore[no-untyped-call]
+        document = _well_formed(notebook)
     except Exception as error:  # nbformat raises whatever a malformed notebook makes it stumble over
         raise BadInput("The outputs stored in the notebook cannot be read.", "It may be damaged.") from error
-    document = _well_formed(notebook)
     if not any(outputs for _, outputs in cell_outputs(document)):
         raise BadInput("The notebook holds no stored outputs.", "It was saved without them, or never run.")
     return document

@@ -46,6 +46,8 @@ def test_each_unit_has_its_verdict(nbseal: Nbseal, notebook: MakeNotebook, tmp_p
     assert shown.returncode == 4
     assert f"different from run {second['id']}" in shown.stdout
     assert "took " in page.read_text()
+    assert nbseal("verify", again["id"], "--html", tmp_path / "no such folder/page.html").returncode == 2
+    assert not (tmp_path / "no such folder").exists()
     assert nbseal("verify", again["id"], "--exact").returncode == 4
     assert nbseal("verify", again["id"], "--at-least", "close", "--tolerance", "1e-15").returncode == 4
     assert record_of(nbseal("verify", first["id"], first["id"], "--exact", "--json"))["verdict"] == "identical"
