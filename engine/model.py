@@ -381,6 +381,7 @@ class Record:
     outputs: tuple[OutputFile, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)  # digest of each file of the run directory
     rerun_of: str = ""
+    parent: str = ""  # the run from whose spec this one's was derived
     comparison: Comparison | None = None
     notes: tuple[str, ...] = ()  # what the user was told and a reader should know: secrets left out, ...
     schema: int = 1
