@@ -135,9 +135,10 @@ def _assemble(pins: Pins, files: Sequence[Path], home: Home, engine: Engine, pro
 
     def recipe() -> Layer:
         with _held([root], "rootfs", home, engine, progress) as image:
-            return apply_recipe(base_record.dockerfile(), image, home, engine, progress)
+            return apply_recipe(base_record.dockerfile(), base_record.build_context(), image, home, engine, progress)
 
-    added = _once(["dockerfile", root.diff_id, sha256_bytes(base_record.dockerfile())], home, recipe)
+    copied = [sha256_bytes(content) for content in base_record.build_context().values()]
+    added = _once(["dockerfile", root.diff_id, sha256_bytes(base_record.dockerfile()), *copied], home, recipe)
     with _held([root, added], "stage", home, engine, progress) as image:
         python, glibc = _identify(image, engine)
         stage = Base(

@@ -11,7 +11,7 @@ import io
 import json
 import tarfile
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from copy import copy as shallow_copy
 from pathlib import Path
@@ -34,13 +34,17 @@ _ENGINE_FILES = (".dockerenv", "etc/hostname", "etc/hosts", "etc/mtab", "etc/res
 _ENGINE_FOLDERS = ("dev", "proc", "sys")
 
 
-def apply_recipe(dockerfile: bytes, root: str, home: Home, engine: Engine, progress: Progress) -> Layer:
-    """Build ``dockerfile`` from the image ``root`` without network and context; what it adds, as one layer.
+def apply_recipe(
+    dockerfile: bytes, context: Mapping[str, bytes], root: str, home: Home, engine: Engine, progress: Progress
+) -> Layer:
+    """Build ``dockerfile`` from the image ``root`` without a network; what it adds, as one layer.
+
+    ``context`` are the files that it may copy, by name.
 
     Nothing of the build stays in the engine. Raises EnvironmentFailed with the builder's last words.
     """
     with progress.task("Building Dockerfile.base"):
-        built = _build(dockerfile, root, engine)
+        built = _build({"Dockerfile": dockerfile, **context}, root, engine)
         try:
             return _added(built, root, home, engine)
         finally:
@@ -48,7 +52,7 @@ def apply_recipe(dockerfile: bytes, root: str, home: Home, engine: Engine, progr
                 engine.client.api.remove_image(built, force=True)
 
 
-def _build(dockerfile: bytes, root: str, engine: Engine) -> str:
+def _build(context: Mapping[str, bytes], root: str, engine: Engine) -> str:
     """The id of the image that the classic builder makes: BuildKit is not part of every engine."""
     from docker.errors import APIError
     from requests.exceptions import RequestException
@@ -56,7 +60,8 @@ def _build(dockerfile: bytes, root: str, engine: Engine) -> str:
     built, said = "", ""
     try:
         lines = engine.client.api.build(
-            fileobj=io.BytesIO(dockerfile),
+            fileobj=_tar(context),
+            custom_context=True,
             buildargs={"ROOTFS": root},
             labels={LABEL: "build"},
             network_mode="none",
@@ -77,6 +82,17 @@ def _build(dockerfile: bytes, root: str, engine: Engine) -> str:
     if not built:
         raise EnvironmentFailed(f"The container engine built no image of Dockerfile.base: {said[:300]}.")
     return built
+
+
+def _tar(files: Mapping[str, bytes]) -> io.BytesIO:
+    output = io.BytesIO()
+    with tarfile.open(fileobj=output, mode="w") as archive:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    output.seek(0)
+    return output
 
 
 def _added(built: str, root: str, home: Home, engine: Engine) -> Layer:

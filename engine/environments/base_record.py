@@ -44,6 +44,11 @@ def dockerfile() -> bytes:
     return (resources() / "Dockerfile.base").read_bytes()
 
 
+def build_context() -> dict[str, bytes]:
+    """The files that Dockerfile.base copies, by name."""
+    return {"steady.c": (resources() / "images" / "steady.c").read_bytes()}
+
+
 def harness_lock() -> str:
     """The lock of the harness environment as shipped."""
     return (resources() / "images" / "harness.lock").read_text(encoding="utf-8")
@@ -62,6 +67,7 @@ def recipe_of(packages: tuple[DebianPackage, ...]) -> str:
             "layout": [LAYOUT, layers.LAYOUT],
             "packages": [package.sha256 for package in packages],
             "dockerfile": sha256_bytes(dockerfile()),
+            "context": {name: sha256_bytes(content) for name, content in build_context().items()},
             "harness-lock": sha256_bytes(harness_lock().encode()),
             "harness": {name: sha256_bytes(source) for name, source in harness_sources().items()},
         }
