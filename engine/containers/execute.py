@@ -15,6 +15,7 @@ from engine.containers.interrupts import Interrupts
 from engine.containers.launch import ENGINE_ID, MAX_LOG, Place, container_name, create
 from engine.containers.mountpoints import make_folder, make_mountpoints, remove_mountpoints
 from engine.containers.outcome import decide
+from engine.containers.profile import needs_instrument
 from engine.containers.refusals import explained
 from engine.containers.user import User, find_user, hand_over, take_back
 from engine.daemon import Engine, ignore_engine_errors
@@ -56,7 +57,7 @@ def execute(
     place = Place(project.absolute(), spool.absolute())
     user = find_user()
     with (
-        _prepared(engine, place, user, directory, inputs, limits),
+        _prepared(engine, place, user, directory, inputs, environment, limits),
         Interrupts() as interrupts,
         _removal(engine, run_id),
     ):
@@ -94,16 +95,22 @@ def execute(
 
 @contextmanager
 def _prepared(
-    engine: Engine, place: Place, user: User, directory: str, inputs: Sequence[tuple[Path, str]], limits: Limits
+    engine: Engine,
+    place: Place,
+    user: User,
+    directory: str,
+    inputs: Sequence[tuple[Path, str]],
+    environment: Mapping[str, str],
+    limits: Limits,
 ) -> Iterator[None]:
     """The folders as the container needs them, and afterwards as the caller does."""
     make_folder(place.project, directory)
     made = make_mountpoints(place.project, inputs, user.uid)
     try:
-        write_json(place.spool / "request.json", request(directory, limits))
+        write_json(place.spool / "request.json", request(directory, environment, limits))
         place.identity.mkdir(exist_ok=True)
-        write_atomic(place.identity / "passwd", user.passwd().encode())
-        write_atomic(place.identity / "group", user.group().encode())
+        write_atomic(place.identity / "passwd", user.passwd(environment["USER"], environment["HOME"]).encode())
+        write_atomic(place.identity / "group", user.group(environment["USER"]).encode())
         write_atomic(place.identity / ENGINE_ID, str(engine.info.get("ID", "")).encode())
         hand_over(place.project, user)
         hand_over(place.spool, user)
@@ -118,10 +125,10 @@ def _prepared(
     remove_mountpoints(place.project, made)
 
 
-def request(directory: str, limits: Limits) -> Json:
-    """request.json: what the harness is to do."""
+def request(directory: str, environment: Mapping[str, str], limits: Limits) -> Json:
+    """request.json: what the harness is to do. What every harness can do is asked for in the first protocol."""
     return {
-        "protocol": PROTOCOL,
+        "protocol": PROTOCOL if needs_instrument(environment) else 1,
         "directory": directory,
         "timeout": limits.timeout,
         "cell_timeout": limits.cell_timeout,

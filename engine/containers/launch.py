@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.containers.profile import HOME, HOST_NAME
+from engine.containers.profile import HOST_NAME
 from engine.containers.user import User
 from engine.daemon import LABEL, Engine
 from engine.model import Limits
@@ -54,6 +54,7 @@ def create(
     from docker.types import LogConfig, Ulimit
 
     api = engine.client.api
+    host_name = environment.get("HOSTNAME", HOST_NAME)
     host = api.create_host_config(
         read_only=True,
         cap_drop=["ALL"],
@@ -61,9 +62,9 @@ def create(
         network_mode="bridge" if network else "none",
         # Without a network nothing of the machine's own name servers is to be seen, and asking fails at once.
         dns=None if network else ["127.0.0.1"],
-        extra_hosts=None if network else {HOST_NAME: "127.0.0.1"},
+        extra_hosts=None if network else {host_name: "127.0.0.1"},
         mounts=_mounts(place, inputs),
-        tmpfs=_temporary(user, limits.memory),
+        tmpfs=_temporary(user, environment["HOME"], limits.memory),
         init=True,
         pids_limit=limits.processes,
         mem_limit=limits.memory,
@@ -80,7 +81,7 @@ def create(
         working_dir="/",
         environment=dict(environment),
         user=str(user),
-        hostname=HOST_NAME,
+        hostname=host_name,
         labels={LABEL: "run", f"{LABEL}.run": run_id},
         host_config=host,
     )
@@ -98,11 +99,11 @@ def _mounts(place: Place, inputs: Sequence[tuple[Path, str]]) -> list[Any]:
     ]
 
 
-def _temporary(user: User, memory: int | None) -> dict[str, str]:
+def _temporary(user: User, home: str, memory: int | None) -> dict[str, str]:
     """Options of the file systems in memory. Their pages count as the container's memory."""
     size = f",size={memory}" if memory else ""
     # Packages compile and load modules in both places.
     return {
         "/tmp": f"rw,exec,nosuid,nodev,mode=1777{size}",  # noqa: S108 - the container's own
-        HOME: f"rw,exec,nosuid,nodev,mode=0700,uid={user.uid},gid={user.gid}{size}",
+        home: f"rw,exec,nosuid,nodev,mode=0700,uid={user.uid},gid={user.gid}{size}",
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+
 from engine.settings import SOURCE_DATE_EPOCH
 
 #: The user's name and home folder, whatever the user id.
@@ -30,8 +32,27 @@ _THREAD_VARIABLES = (
 )
 
 
-def environment() -> dict[str, str]:
-    """The environment variables of a container, sorted by name; they are part of the spec."""
+#: What ``--deterministic`` holds steady; see ``engine.harness.instrument``.
+MEASURES = ("clock", "frameworks", "seeds")
+_HOLD, _TRACE = "NBSEAL_HOLD", "NBSEAL_TRACE"
+#: Switches that frameworks read from the environment; those that need a call are in the harness.
+_SWITCHES = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "MKL_CBWR": "COMPATIBLE", "TF_DETERMINISTIC_OPS": "1"}
+#: Numeric libraries without what newer processors add: vectors wider than 128 bits and fused multiplication.
+_PLAIN_PROCESSOR = {
+    "ATEN_CPU_CAPABILITY": "default",
+    "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX_Usable,-AVX2_Usable,-AVX2,-FMA_Usable,-FMA,-AVX512F_Usable,-AVX512F",
+    "MKL_CBWR": "COMPATIBLE",
+    "NPY_DISABLE_CPU_FEATURES": "AVX2 FMA3 AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX512_SPR",
+    "ONEDNN_MAX_CPU_ISA": "SSE41",
+    "OPENBLAS_CORETYPE": "Nehalem",
+}
+
+
+def environment(hold: Collection[str] = ()) -> dict[str, str]:
+    """The environment variables of a container, sorted by name; they are part of the spec.
+
+    ``hold`` are measures for determinism, some of MEASURES.
+    """
     variables = {
         "HOME": HOME,
         "LANG": "C.UTF-8",
@@ -50,4 +71,52 @@ def environment() -> dict[str, str]:
         "VIRTUAL_ENV": "/opt/kernel",
         **dict.fromkeys(_THREAD_VARIABLES, str(THREADS)),
     }
-    return dict(sorted(variables.items()))
+    return holding(variables, hold)
+
+
+def holding(variables: Mapping[str, str], measures: Collection[str]) -> dict[str, str]:
+    """An environment with exactly these measures in place of those that it has."""
+    others = {name: value for name, value in variables.items() if name != _HOLD and name not in _SWITCHES}
+    if "frameworks" in measures:
+        others |= _SWITCHES
+    if measures:
+        others[_HOLD] = ",".join(sorted(measures))
+    return dict(sorted(others.items()))
+
+
+def held(variables: Mapping[str, str]) -> tuple[str, ...]:
+    """The measures that an environment has."""
+    return tuple(filter(None, variables.get(_HOLD, "").split(",")))
+
+
+def needs_instrument(variables: Mapping[str, str]) -> bool:
+    """Whether the harness must know of measures and traces (protocol 2)."""
+    return _HOLD in variables or _TRACE in variables
+
+
+# --- what an experiment changes -------------------------------------------------------------------
+
+
+def traced(variables: Mapping[str, str]) -> dict[str, str]:
+    """So that the run says where randomness, the clock and the network enter."""
+    return {**variables, _TRACE: "1"}
+
+
+def with_one_thread(variables: Mapping[str, str]) -> dict[str, str]:
+    """One thread for each numeric library."""
+    return {**variables, **dict.fromkeys(_THREAD_VARIABLES, "1")}
+
+
+def with_other_hashes(variables: Mapping[str, str]) -> dict[str, str]:
+    """Other hashes of texts, and so another order of sets."""
+    return {**variables, "PYTHONHASHSEED": "1" if variables.get("PYTHONHASHSEED") != "1" else "2"}
+
+
+def elsewhere(variables: Mapping[str, str]) -> dict[str, str]:
+    """Another user, another home folder, another host name."""
+    return {**variables, "USER": "somebody", "LOGNAME": "somebody", "HOME": "/home/somebody", "HOSTNAME": "elsewhere"}
+
+
+def on_plain_processor(variables: Mapping[str, str]) -> dict[str, str]:
+    """The newer features of the processor switched off, in the libraries that have a switch."""
+    return {**variables, **_PLAIN_PROCESSOR}

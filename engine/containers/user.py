@@ -9,8 +9,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.containers.profile import HOME, USER
-
 #: User and group id in the container when the caller is root: of nobody on common systems.
 UNPRIVILEGED = 10001
 
@@ -25,13 +23,13 @@ class User:
     def __str__(self) -> str:
         return f"{self.uid}:{self.gid}"
 
-    def passwd(self) -> str:
+    def passwd(self, name: str, home: str) -> str:
         """/etc/passwd with root and this user, who has the same name whatever the id (passwd(5))."""
-        return f"root:x:0:0:root:/root:/usr/sbin/nologin\n{USER}:x:{self.uid}:{self.gid}:{USER}:{HOME}:/bin/bash\n"
+        return f"root:x:0:0:root:/root:/usr/sbin/nologin\n{name}:x:{self.uid}:{self.gid}:{name}:{home}:/bin/bash\n"
 
-    def group(self) -> str:
+    def group(self, name: str) -> str:
         """/etc/group to go with it (group(5))."""
-        own = f"{USER}:x:{self.gid}:\n"
+        own = f"{name}:x:{self.gid}:\n"
         return own if self.gid == 0 else f"root:x:0:\n{own}"
 
 

@@ -13,5 +13,6 @@ directory alone, see docs/reference/events.md:
 ========================  ===========================================================
 """
 
-#: Version of the request and of the events that this harness speaks.
-PROTOCOL = 1
+#: Version of the request and of the events that this harness speaks; it understands the earlier ones.
+#: 2: a kernel that holds things steady or is traced (``instrument``).
+PROTOCOL = 2

@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # the kernel is started before anything that takes time is im
 
 #: Connection file and sockets. On tmpfs, because the root is read-only and the project is the user's.
 _FOLDER = Path("/tmp/.nbseal-kernel")  # noqa: S108 - the container's own /tmp, nobody else is in there
+#: Holds the clock and entropy, and counts who asks for them (Dockerfile.base).
+_STEADY = "/usr/local/lib/nbseal/steady.so"
 _CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 #: The kernel's process id, always. What runs before it in the container takes a varying number of ids, and the
 #: kernel's own shows in output: ipykernel puts it into the file names of warnings and tracebacks.
@@ -47,6 +49,10 @@ class Kernel:
         file.write_text(json.dumps({**self.connection, "kernel_name": "python3"}), "utf-8")
         spec = _read_kernelspec()
         command = [argument.replace("{connection_file}", str(file)) for argument in spec["argv"]]
+        environment = {**os.environ, **spec.get("env", {})}
+        if "NBSEAL_HOLD" in environment or "NBSEAL_TRACE" in environment:
+            command[1:3] = [str(Path(__file__).with_name("instrument.py"))]
+            environment["LD_PRELOAD"] = _STEADY
         # No history file: it would be written for nothing, and its database slows the start.
         command.append("--HistoryManager.hist_file=:memory:")
         # Whose death ends the kernel. An argument, because a variable (JPY_PARENT_PID) would show in the notebook.
@@ -57,7 +63,7 @@ class Kernel:
             command,
             stdin=subprocess.DEVNULL,
             cwd=folder,
-            env={**os.environ, **spec.get("env", {})},
+            env=environment,
             start_new_session=True,
         )
         prefer_as_victim(self.process.pid)

@@ -35,9 +35,9 @@ class Request:
 
 
 def read_request(path: Path) -> Request:
-    """Read request.json; UnknownProtocol when its version is not ours, ValueError when a field is not usable."""
+    """Read request.json; UnknownProtocol when its version is newer than ours, ValueError when a field is not usable."""
     fields = json.loads(path.read_bytes())
-    if fields.get("protocol") != PROTOCOL:
+    if fields.get("protocol") not in range(1, PROTOCOL + 1):
         raise UnknownProtocol(f"the host speaks protocol {fields.get('protocol')}, this base image {PROTOCOL}")
     memory = fields.get("memory")
     return Request(

@@ -34,10 +34,10 @@ def data(tmp_path: Path) -> Path:
 
 def test_the_user_has_the_same_name_whatever_the_id() -> None:
     for user in (User(1000, 1000), User(UNPRIVILEGED, UNPRIVILEGED), User(7, 100)):
-        name, _, uid, gid, *_ = user.passwd().splitlines()[-1].split(":")
+        name, _, uid, gid, *_ = user.passwd("nbseal", "/home/nbseal").splitlines()[-1].split(":")
         assert (name, int(uid), int(gid)) == ("nbseal", user.uid, user.gid)
-        assert f"nbseal:x:{user.gid}:" in user.group()
-        assert user.passwd().endswith(":/home/nbseal:/bin/bash\n")
+        assert f"nbseal:x:{user.gid}:" in user.group("nbseal")
+        assert user.passwd("nbseal", "/home/nbseal").endswith(":/home/nbseal:/bin/bash\n")
 
 
 def test_the_container_is_never_root() -> None:

@@ -15,22 +15,22 @@ from engine.model import Limits
 
 def test_the_harness_reads_what_the_host_writes(tmp_path: Path) -> None:
     file = tmp_path / "request.json"
-    file.write_text(json.dumps(request("sub/dir", Limits(timeout=60, cell_timeout=1.5, memory=1 << 29))))
+    file.write_text(json.dumps(request("sub/dir", {}, Limits(timeout=60, cell_timeout=1.5, memory=1 << 29))))
     assert read_request(file) == Request("sub/dir", 60.0, 1.5, 1 << 29)
     assert read_request(file).folder == Path("/project/sub/dir")
 
 
 def test_no_limits(tmp_path: Path) -> None:
     file = tmp_path / "request.json"
-    file.write_text(json.dumps(request(".", Limits())))
+    file.write_text(json.dumps(request(".", {}, Limits())))
     assert read_request(file) == Request()
     assert read_request(file).folder == Path("/project")
 
 
 def test_another_protocol_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "request.json"
-    file.write_text('{"protocol": 2}')
-    with pytest.raises(UnknownProtocol, match="protocol 2"):
+    file.write_text('{"protocol": 3}')
+    with pytest.raises(UnknownProtocol, match="protocol 3"):
         read_request(file)
 
 
