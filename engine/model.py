@@ -359,6 +359,20 @@ class Comparison:
     without: tuple[str, ...] = ()  # normalisers that were switched off
 
 
+CauseKind = Literal["random", "clock", "hash-order", "threads", "identity", "hardware", "network", "unexplained"]
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why one unit comes out differently, found by experiment. Cells and lines count from 1."""
+
+    unit: str  # as in ``Difference.where``
+    cell: int | None  # whose unit it is; None for a file that no cell was seen to write
+    kind: CauseKind
+    evidence: str
+    enters: str = ""  # "cell 2 line 3: x = random()", where that could be found
+
+
 @dataclass(frozen=True)
 class Record:
     """run.json: what was asked, what happened, and the digests of what came out."""
@@ -382,6 +396,7 @@ class Record:
     files: Mapping[str, str] = field(default_factory=dict)  # digest of each file of the run directory
     rerun_of: str = ""
     parent: str = ""  # the run from whose spec this one's was derived
+    experiment: str = ""  # of a run that was made to find causes: what was held or changed
     comparison: Comparison | None = None
     notes: tuple[str, ...] = ()  # what the user was told and a reader should know: secrets left out, ...
     schema: int = 1

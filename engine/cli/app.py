@@ -69,6 +69,9 @@ def run(
     timeout: TimeoutOption = None,
     cell_timeout: CellTimeoutOption = None,
     memory: MemoryOption = None,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="Hold seeds, frameworks and the wall clock steady.")
+    ] = False,
     help_flags: Annotated[bool, typer.Option("--help-flags", help="List the notebook's flags and stop.")] = False,
     as_json: Json = False,
 ) -> int:
@@ -83,6 +86,7 @@ def run(
         inputs or [],
         running.environment(requirement, requirements, resolver, upgrade, locked, as_of),
         running.limits(timeout, cell_timeout, memory),
+        deterministic=deterministic,
         as_json=as_json,
     )
 
@@ -122,6 +126,12 @@ def verify(
     without: Annotated[
         list[str] | None, typer.Option("--without", metavar="NAME", help="Switch a normaliser off. Repeatable.")
     ] = None,
+    diagnose: Annotated[
+        bool, typer.Option("--diagnose", help="Find the cause of each difference by experiment.")
+    ] = False,
+    budget: Annotated[
+        float | None, typer.Option(min=1, metavar="SECONDS", help="Time for experiments; default: 1800.")
+    ] = None,
     page: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Write a page with both sides of each difference.")
     ] = None,
@@ -132,15 +142,19 @@ def verify(
 
     required = verifying.required(at_least, exact=exact)
     rules = verifying.rules(tolerance, without)
-    return verifying.verify(run, other, rules, required, stored=stored, page=page, as_json=as_json)
+    limit = verifying.budget(budget, diagnose=diagnose)
+    return verifying.verify(run, other, rules, required, stored=stored, budget=limit, page=page, as_json=as_json)
 
 
 @app.command()
-def runs(as_json: Json = False) -> int:
+def runs(
+    everything: Annotated[bool, typer.Option("--all", help="Also the experiments of `verify --diagnose`.")] = False,
+    as_json: Json = False,
+) -> int:
     """List the runs, newest first."""
     from engine.cli import reading
 
-    return reading.runs(as_json=as_json)
+    return reading.runs(everything=everything, as_json=as_json)
 
 
 @app.command()

@@ -13,10 +13,10 @@ from engine.results import clean_text
 from engine.settings import find_home
 
 
-def runs(*, as_json: bool) -> int:
-    """The runs, newest first."""
+def runs(*, everything: bool, as_json: bool) -> int:
+    """The runs, newest first; experiments only when ``everything`` is asked for."""
     home = find_home()
-    summaries = pipeline.runs(home, Terminal())
+    summaries = [item for item in pipeline.runs(home, Terminal()) if everything or not item.experiment]
     if as_json:
         print_json(
             [
@@ -31,6 +31,7 @@ def runs(*, as_json: bool) -> int:
                     "scalars": {name: json_number(value) for name, value in item.scalars.items()},
                     "verdict": item.verdict,
                     "rerun_of": item.rerun_of,
+                    "experiment": item.experiment,
                 }
                 for item in summaries
             ]

@@ -75,11 +75,12 @@ def run(
     wanted: pipeline.Wanted,
     limits: Limits,
     *,
+    deterministic: bool,
     as_json: bool,
 ) -> int:
     """Run a notebook; the exit code says how it ended."""
     terminal = Terminal()
-    request = pipeline.Request(notebook, tuple(assignments), tuple(inputs), wanted, limits)
+    request = pipeline.Request(notebook, tuple(assignments), tuple(inputs), wanted, limits, deterministic)
     record = pipeline.run(request, find_home(), terminal, CellProgress(terminal))
     terminal.clear()
     _print(record, as_json=as_json)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from engine import pipeline
 from engine.cli.terminal import complain, print_json, say, seconds_text, size_text, styled, table
-from engine.model import Comparison, Difference, Record
+from engine.model import Cause, Comparison, Difference, Record
 from engine.results import clean_text
 from engine.store import plain_flags, record_to_json
 
@@ -46,6 +48,20 @@ def judge(comparison: Comparison, with_what: str) -> None:
         print(table(["unit", "verdict", "by", "what"], rows))
 
 
+def explain(causes: Sequence[Cause]) -> None:
+    """The cause of each difference, on stdout, with where it enters; then what shows it."""
+    if not causes:
+        return
+    rows = [[clean_text(cause.unit), styled(cause.kind, "cyan"), clean_text(cause.enters)] for cause in causes]
+    print()
+    print(table(["unit", "cause", "enters at"], rows))
+    print()
+    for kind, evidence in dict.fromkeys((cause.kind, cause.evidence) for cause in causes):
+        print(f"{styled(kind, 'cyan')}: {clean_text(evidence)}")
+    if any(cause.kind in ("random", "clock") for cause in causes):
+        print("`nbseal run --deterministic` holds seeds and the clock steady.")
+
+
 def _why(difference: Difference) -> str:
     """What makes a unit equivalent or close: its normalisers, the size of the difference."""
     measures = list(difference.normalisers)
@@ -83,6 +99,10 @@ def summarise(record: Record) -> None:
     ]
     if record.rerun_of:
         rows.append(("rerun of", record.rerun_of))
+    if record.experiment:
+        rows.append(("part of", f"the diagnosis of {record.parent}: {record.experiment}"))
+    if measures := pipeline.measures(record):
+        rows.append(("held", ", ".join(measures)))
     if record.flags:
         rows.append(("flags", "  ".join(f"{flag.name}={flag.literal}" for flag in record.flags)))
     rows += [("scalar", f"{name}  {value:g}") for name, value in record.scalars.items()]

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 from cattrs import unstructure
 
 from engine import pipeline
-from engine.cli.show import judge
+from engine.cli.show import explain, judge
 from engine.cli.terminal import Terminal, print_json
 from engine.errors import BadInput
 from engine.files import write_atomic
-from engine.model import VERDICTS, Comparison, Verdict
+from engine.model import VERDICTS, Comparison, Record, Verdict
 from engine.results import NORMALISER_NAMES, TOLERANCE, Rules
 from engine.settings import find_home
+
+#: Seconds for experiments when nothing is said.
+_BUDGET = 1800.0
 
 
 def rules(tolerance: float | None, without: list[str] | None) -> Rules:
@@ -41,14 +45,33 @@ def verdict_code(comparison: Comparison, at_least: Verdict) -> int:
     return 0 if VERDICTS.index(comparison.verdict) <= VERDICTS.index(at_least) else 4
 
 
+def budget(seconds: float | None, *, diagnose: bool) -> float | None:
+    """The seconds that experiments may take, None for no experiments; BadInput for a budget for nothing."""
+    if seconds is not None and not math.isfinite(seconds):
+        raise BadInput(f"A budget of {seconds} seconds is none.", "Give a number of seconds.")
+    if seconds is not None and not diagnose:
+        raise BadInput("--budget bounds the experiments of --diagnose.", "Add --diagnose, or leave --budget out.")
+    return (seconds or _BUDGET) if diagnose else None
+
+
 def verify(
-    run: str, other: str | None, rules: Rules, at_least: Verdict, *, stored: bool, page: Path | None, as_json: bool
+    run: str,
+    other: str | None,
+    rules: Rules,
+    at_least: Verdict,
+    *,
+    stored: bool,
+    budget: float | None,
+    page: Path | None,
+    as_json: bool,
 ) -> int:
-    """Compare, print, write the page, judge."""
+    """Compare, find causes within ``budget`` (None: do not), print, write the page, judge."""
     if stored and other is not None:
         raise BadInput("--stored compares with the notebook itself, not with another run.", "Leave one of them out.")
     home, terminal = find_home(), Terminal()
-    if stored:
+    if budget is not None:
+        found = pipeline.diagnose(run, other, rules, home, terminal, stored=stored, at_least=at_least, budget=budget)
+    elif stored:
         found = pipeline.verify_stored(run, rules, home, terminal)
     else:
         found = pipeline.verify(run, other, rules, home, terminal)
@@ -64,8 +87,22 @@ def verify(
             raise BadInput(f"The page {page} cannot be written: {error.strerror}.", "Choose another path.") from error
     if as_json:
         sides = {"run": found.run.id, "other": found.other.id if found.other else None, "hash": found.run.hash}
-        print_json({**sides, **unstructure(found.comparison)})
+        diagnosis = {
+            "causes": unstructure(found.causes),
+            "experiments": [_experiment(item) for item in found.experiments],
+        }
+        print_json({**sides, **unstructure(found.comparison), **(diagnosis if budget is not None else {})})
     else:
         print(f"run {found.run.id} is ", end="")
         judge(found.comparison, f"run {found.other.id}" if found.other else f"what {found.run.notebook} holds")
+        explain(found.causes)
     return verdict_code(found.comparison, at_least)
+
+
+def _experiment(record: Record) -> dict[str, Any]:
+    return {
+        "name": record.experiment,
+        "run": record.id,
+        "status": record.status,
+        "duration": record.outcome.duration if record.outcome else None,
+    }

@@ -1,5 +1,6 @@
 """The stages composed: the only place that knows more than one of them."""
 
+from engine.pipeline.diagnosing import diagnose
 from engine.pipeline.environment import (
     Wanted,
     base_build,
@@ -10,7 +11,7 @@ from engine.pipeline.environment import (
     flags,
     lock,
 )
-from engine.pipeline.reading import find, logs, page, runs
+from engine.pipeline.reading import find, logs, measures, page, runs
 from engine.pipeline.story import Request, rerun, run
 from engine.pipeline.verifying import verify, verify_stored
 
@@ -22,10 +23,12 @@ __all__ = [
     "base_import",
     "base_list",
     "build",
+    "diagnose",
     "find",
     "flags",
     "lock",
     "logs",
+    "measures",
     "page",
     "rerun",
     "run",

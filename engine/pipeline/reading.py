@@ -60,6 +60,11 @@ def settle(home: Home, progress: Progress) -> frozenset[str]:
     return frozenset(alive)
 
 
+def measures(record: Record) -> tuple[str, ...]:
+    """What a run held steady: see ``containers.MEASURES``."""
+    return containers.held(record.spec.get("environment", {}))
+
+
 def logs(prefix: str, home: Home, progress: Progress) -> str:
     """What the cells printed, and what the container itself said."""
     record = find(prefix, home, progress)

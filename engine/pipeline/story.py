@@ -28,6 +28,7 @@ class Request:
     inputs: tuple[str, ...]
     wanted: environment.Wanted
     limits: Limits
+    deterministic: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def run(request: Request, home: Home, progress: Progress, on_event: OnEvent) -> 
         source=source.digest,
         inputs=inputs,
         image=image.id,
-        environment=containers.environment(),
+        environment=containers.environment(containers.MEASURES if request.deterministic else ()),
         directory=store.folder_in(root, request.notebook),
     )
     notes = (
@@ -76,7 +77,7 @@ def run(request: Request, home: Home, progress: Progress, on_event: OnEvent) -> 
     for note in notes:
         progress.say(f"  {note}")
     plan = Plan(spec, copy, original, lock.text, image, source, values, inputs, notes)
-    return _execute(plan, request.limits, home, engine, progress, on_event)
+    return execute(plan, request.limits, home, engine, progress, on_event)
 
 
 def rerun(prefix: str, limits: Limits, home: Home, progress: Progress, on_event: OnEvent) -> Record:
@@ -84,19 +85,25 @@ def rerun(prefix: str, limits: Limits, home: Home, progress: Progress, on_event:
     old = find(prefix, home, progress)
     if old.status == "running":
         raise BadInput(f"Run {old.id} is still running.", "Wait until it has ended; `nbseal runs` shows when.")
-    kept = store.open_run(home, old.id)
-    store.verify_run(kept, old)
     engine = daemon.connect()
-    plan = _recorded_plan(old, kept)
-    image = environments.remembered_image(home, old.image) or plan.image
-    environments.load_image(image, home, engine, progress)
+    plan = restore(old, home, engine, progress)
     limits = replace(
         old.limits,
         timeout=limits.timeout or old.limits.timeout,
         cell_timeout=limits.cell_timeout or old.limits.cell_timeout,
         memory=limits.memory or old.limits.memory,
     )
-    return _execute(replace(plan, image=image), limits, home, engine, progress, on_event, rerun_of=old.id)
+    return execute(plan, limits, home, engine, progress, on_event, rerun_of=old.id)
+
+
+def restore(old: Record, home: Home, engine: daemon.Engine, progress: Progress) -> Plan:
+    """The plan of a recorded run, its image held by the engine."""
+    kept = store.open_run(home, old.id)
+    store.verify_run(kept, old)
+    plan = _recorded_plan(old, kept)
+    image = environments.remembered_image(home, old.image) or plan.image
+    environments.load_image(image, home, engine, progress)
+    return replace(plan, image=image)
 
 
 def _display(on_event: OnEvent) -> OnEvent:
@@ -139,15 +146,19 @@ def _recorded_plan(old: Record, kept: store.RunDirectory) -> Plan:
     )
 
 
-def _execute(
+def execute(
     plan: Plan,
     limits: Limits,
     home: Home,
     engine: daemon.Engine,
     progress: Progress,
     on_event: OnEvent,
+    *,
     rerun_of: str = "",
+    parent: str = "",
+    experiment: str = "",
 ) -> Record:
+    """Execute a plan and record it; see ``Record`` for the last three."""
     record = Record(
         id=store.new_id(),
         hash=bare(digest_of(plan.spec.to_json())),
@@ -163,6 +174,8 @@ def _execute(
         wheels=plan.image.wheels,
         inputs=plan.inputs,
         rerun_of=rerun_of,
+        parent=parent,
+        experiment=experiment,
         notes=plan.notes,
     )
     mounts = [(store.materialise(item, home), item.target) for item in plan.inputs]

@@ -8,7 +8,7 @@ from functools import partial
 
 from engine import results, store
 from engine.errors import BadInput
-from engine.model import Comparison, Record
+from engine.model import Cause, Comparison, Record
 from engine.pipeline.harvest import evidence
 from engine.pipeline.reading import find
 from engine.progress import Progress
@@ -23,6 +23,8 @@ class Verification:
     other: Record | None
     comparison: Comparison
     page: Callable[[], str]  # HTML; see ``results.render_comparison``
+    causes: tuple[Cause, ...] = ()  # of what is not good enough, after a diagnosis
+    experiments: tuple[Record, ...] = ()
 
 
 def verify(prefix: str, other: str | None, rules: results.Rules, home: Home, progress: Progress) -> Verification:
@@ -31,19 +33,24 @@ def verify(prefix: str, other: str | None, rules: results.Rules, home: Home, pro
     Without ``other`` it is the run that this one repeats, else the newest other one that completed. BadInput when
     there is none, or when the two are of different hashes.
     """
-    run = _ended(prefix, home, progress)
-    with_whom = _ended(other if other is not None else _counterpart(run, home), home, progress)
+    run = ended(prefix, home, progress)
+    with_whom = ended(other if other is not None else _counterpart(run, home), home, progress)
     if with_whom.hash != run.hash:
         raise BadInput(
             f"Runs {run.id} and {with_whom.id} are of different hashes: they were asked to compute different things.",
             "`nbseal runs` shows which runs share a hash.",
         )
-    return _examine(run, with_whom, _evidence(with_whom, home), _evidence(run, home), rules)
+    return _examine(run, with_whom, evidence_of(with_whom, home), evidence_of(run, home), rules)
+
+
+def has_counterpart(run: Record, home: Home) -> bool:
+    """Whether ``verify`` finds a run to compare this one with."""
+    return bool(run.rerun_of) or any(item.hash == run.hash and item.id != run.id for item in store.list_runs(home))
 
 
 def verify_stored(prefix: str, rules: results.Rules, home: Home, progress: Progress) -> Verification:
     """Compare the cells of a run with the outputs that the user's own notebook held when it was run."""
-    run = _ended(prefix, home, progress)
+    run = ended(prefix, home, progress)
     kept = store.open_run(home, run.id)
     store.verify_run(kept, run)
     stored = results.Evidence(run.status, results.read_stored(kept.original))
@@ -60,7 +67,8 @@ def _examine(
     return Verification(run, other, comparison, page)
 
 
-def _ended(prefix: str, home: Home, progress: Progress) -> Record:
+def ended(prefix: str, home: Home, progress: Progress) -> Record:
+    """A run that is not under way any more; BadInput for one that is."""
     record = find(prefix, home, progress)
     if record.status == "running":
         raise BadInput(f"Run {record.id} is still running.", "Wait until it has ended; `nbseal runs` shows when.")
@@ -80,7 +88,8 @@ def _counterpart(run: Record, home: Home) -> str:
     return (completed or others)[0].id
 
 
-def _evidence(record: Record, home: Home) -> results.Evidence:
+def evidence_of(record: Record, home: Home) -> results.Evidence:
+    """What a comparison looks at of a recorded run, after holding its files against the record."""
     kept = store.open_run(home, record.id)
     store.verify_run(kept, record)
     return evidence(record, results.read_executed(kept.executed), kept.project)

@@ -1,5 +1,6 @@
 """What came out of a run: scalars, files, pictures, the comparison with another run, and how it is shown."""
 
+from engine.results.causes import CHANGED, FREE, Trial, Trials, infer, is_worse
 from engine.results.compare import MAX_FILE, Evidence, compare, examine
 from engine.results.executed import read_executed, read_stored
 from engine.results.files import harvest_files, read_output
@@ -9,25 +10,33 @@ from engine.results.page import render_html
 from engine.results.pictures import harvest_pictures
 from engine.results.scalars import harvest_scalars, json_number, last_values
 from engine.results.text import clean_text, text_log
+from engine.results.trace import read_trace
 from engine.results.verdict_page import render_comparison
 
 __all__ = [
+    "CHANGED",
+    "FREE",
     "MAX_FILE",
     "NORMALISER_NAMES",
     "TOLERANCE",
     "Evidence",
     "Rules",
+    "Trial",
+    "Trials",
     "clean_text",
     "compare",
     "examine",
     "harvest_files",
     "harvest_pictures",
     "harvest_scalars",
+    "infer",
+    "is_worse",
     "json_number",
     "last_values",
     "read_executed",
     "read_output",
     "read_stored",
+    "read_trace",
     "render_comparison",
     "render_html",
     "text_log",

@@ -78,6 +78,11 @@ class RunDirectory:
         return self.path / "log.txt"
 
     @property
+    def trace(self) -> Path:
+        """Where randomness, the clock and the network entered; only of an experiment."""
+        return self.path / "trace.jsonl"
+
+    @property
     def images(self) -> Path:
         return self.path / "images"
 

@@ -19,10 +19,10 @@ from engine.store.locks import is_owned
 from engine.store.record import RUN_ID, plain_flags, read_json, read_record
 
 #: Another number here makes every home build its index anew.
-_VERSION = 1
+_VERSION = 2
 _COLUMNS = (
     "id", "stamp", "problem", "hash", "status", "notebook", "image", "created", "duration",
-    "flags", "scalars", "verdict", "rerun_of",
+    "flags", "scalars", "verdict", "rerun_of", "experiment",
 )  # fmt: skip
 _TABLE = f"CREATE TABLE runs ({', '.join(_COLUMNS)}, PRIMARY KEY (id)) WITHOUT ROWID"
 _CANDIDATES = 10
@@ -44,6 +44,7 @@ class Summary:
     scalars: Mapping[str, float]
     verdict: str
     rerun_of: str
+    experiment: str
 
 
 def list_runs(home: Home) -> tuple[Summary, ...]:
@@ -222,14 +223,30 @@ def _fields(home: Home, run_id: str) -> tuple[Any, ...]:
         json.dumps(scalars),
         str((record.get("comparison") or {}).get("verdict") or ""),
         record["rerun_of"],
+        str(record.get("experiment") or ""),
     )
 
 
 def _summary(home: Home, row: tuple[Any, ...]) -> Summary:
-    run_id, _, _, run_hash, status, notebook, image, created, duration, flags, scalars, verdict, rerun_of = row
+    (
+        run_id,
+        _,
+        _,
+        run_hash,
+        status,
+        notebook,
+        image,
+        created,
+        duration,
+        flags,
+        scalars,
+        verdict,
+        rerun_of,
+        experiment,
+    ) = row
     if status == "running" and not is_owned(home, run_id):
         status = "lost"
     return Summary(
         run_id, run_hash, status, notebook, image, created, duration,
-        json.loads(flags), json.loads(scalars), verdict, rerun_of,
+        json.loads(flags), json.loads(scalars), verdict, rerun_of, experiment,
     )  # fmt: skip

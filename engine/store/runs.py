@@ -99,6 +99,8 @@ def publish(
     write_atomic(run.executed, notebook_bytes(document))
     _take(run.spool / "events.jsonl", run.events, _MAX_EVENTS)
     _take(run.spool / "log.txt", run.log, _MAX_LOG)
+    if (run.spool / "trace.jsonl").exists():
+        _take(run.spool / "trace.jsonl", run.trace, _MAX_LOG)
     write_atomic(run.scalars, scalar_lines(scalars))
     for name, data in pictures.items():
         write_atomic(run.images / Path(name).name, data)

@@ -1,0 +1,150 @@
+"""Finding causes by experiment: a run is repeated with things held, set free and changed. See ``results.causes``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from engine import containers, daemon, environments, results, store
+from engine.errors import BadInput
+from engine.model import Json, Limits, Record, Verdict
+from engine.pipeline.story import execute, rerun, restore
+from engine.pipeline.verifying import Verification, ended, evidence_of, has_counterpart, verify, verify_stored
+from engine.progress import Progress, Silent
+from engine.settings import Home
+
+Variables = Mapping[str, str]
+
+
+def _held(measures: tuple[str, ...]) -> Callable[[Variables], Variables]:
+    """One thread, and these measures."""
+    return lambda variables: containers.holding(containers.with_one_thread(variables), measures)
+
+
+#: Of a base whose harness can hold things.
+_PROTOCOL = 2
+#: What each experiment makes of the run's environment.
+_CHANGES: Mapping[str, Callable[[Variables], Variables]] = {
+    "plain": lambda variables: variables,
+    "held": _held(containers.MEASURES),
+    "held again": _held(containers.MEASURES),
+    "free seeds": _held(("clock", "frameworks")),
+    "free clock": _held(("frameworks", "seeds")),
+    "free threads": lambda variables: containers.holding(variables, ("clock", "seeds")),
+    "free threads again": lambda variables: containers.holding(variables, ("clock", "seeds")),
+    "clock held": lambda variables: containers.holding(variables, {*containers.held(variables), "clock"}),
+    "other hashes": containers.with_other_hashes,
+    "elsewhere": containers.elsewhere,
+    "one thread": containers.with_one_thread,
+    "plain processor": containers.on_plain_processor,
+}
+_TRACED = ("plain", "held", "free seeds")
+
+
+def diagnose(
+    prefix: str,
+    other: str | None,
+    rules: results.Rules,
+    home: Home,
+    progress: Progress,
+    *,
+    stored: bool,
+    at_least: Verdict,
+    budget: float,
+) -> Verification:
+    """Compare as ``verify`` and ``verify_stored`` do, and find the cause of each difference by experiment.
+
+    A run that has no other to be compared with is repeated first. Units that are at least ``at_least`` are not
+    asked about. No experiment is begun that would probably end after ``budget`` seconds, and one
+    that goes on beyond them is stopped.
+    """
+    run = ended(prefix, home, progress)
+    if not stored and other is None and not has_counterpart(run, home):
+        with progress.task("repeating the run, to have something to compare it with"):
+            other = rerun(run.id, Limits(), home, Silent(), _ignore).id
+    verification = (
+        verify_stored(run.id, rules, home, progress) if stored else verify(run.id, other, rules, home, progress)
+    )
+    units = [item.where for item in verification.comparison.differences if results.is_worse(item.verdict, at_least)]
+    if not units:
+        return verification
+    laboratory = _Laboratory(run, results.Trials(rules, at_least), home, progress, budget)
+    laboratory.investigate(frozenset(units))
+    causes = results.infer(units, laboratory.trials, bool(run.spec.get("network")))
+    return replace(verification, causes=causes, experiments=tuple(laboratory.records))
+
+
+class _Laboratory:
+    """Makes experiments with one run within a budget of seconds. ``records`` are the runs that they are."""
+
+    def __init__(self, run: Record, trials: results.Trials, home: Home, progress: Progress, budget: float) -> None:
+        self.trials = trials
+        self.records: list[Record] = []
+        self._run, self._home, self._progress = run, home, progress
+        self._engine = daemon.connect()
+        self._plan = restore(run, home, self._engine, progress)
+        if environments.load_base(home, self._plan.image.base).protocol < _PROTOCOL:
+            raise BadInput(
+                f"The base image of run {run.id} is of an earlier nbseal and cannot hold anything.",
+                "Run the notebook anew, and diagnose that run.",
+            )
+        self._end = time.monotonic() + budget
+        self._longest = run.outcome.duration if run.outcome else 0.0
+        trials.done.append(results.Trial("as it was", run.id, evidence_of(run, home)))
+
+    def investigate(self, units: frozenset[str]) -> None:
+        """Make the experiments that tell the causes of these units."""
+        origin, plain = self.trials.done[0], self._make("plain")
+        if plain is None:
+            return
+        moving = units & self.trials.differing(origin, plain)
+        if moving and (held := self._make("held")) and (again := self._make("held again")):
+            settled = moving - self.trials.differing(held, again)
+            if settled:
+                for name in results.FREE:
+                    self._make(name)
+                self._make("free threads again")
+        if units - moving:
+            for name in results.CHANGED:
+                self._make(name)
+
+    def _make(self, name: str) -> results.Trial | None:
+        """One experiment; None when the budget does not allow it, or when the run ends in another way under it."""
+        left = self._end - time.monotonic()
+        if left < self._longest:
+            self._progress.say(f"  The budget is used up: no experiment '{name}'.")
+            return None
+        variables = _CHANGES[name](self._plan.spec.environment)
+        if name in _TRACED:
+            variables = containers.traced(variables)
+        plan = replace(self._plan, spec=replace(self._plan.spec, environment=dict(sorted(variables.items()))))
+        limits = replace(self._run.limits, timeout=min(left, self._run.limits.timeout or left))
+        began = time.monotonic()
+        with self._progress.task(f"experiment: {name}"):
+            record = execute(
+                plan,
+                limits,
+                self._home,
+                self._engine,
+                Silent(),
+                _ignore,
+                parent=self._run.id,
+                experiment=name,
+            )
+        self._longest = max(self._longest, time.monotonic() - began)
+        self.records.append(record)
+        if record.status == "interrupted":
+            raise KeyboardInterrupt
+        if name != "plain" and record.status != self._run.status:
+            self._progress.say(f"  The experiment '{name}' {record.status}, unlike the run: it proves nothing.")
+            return None
+        evidence = evidence_of(record, self._home)
+        trace = results.read_trace(store.open_run(self._home, record.id).trace, evidence.document)
+        trial = results.Trial(name, record.id, evidence, trace)
+        self.trials.done.append(trial)
+        return trial
+
+
+def _ignore(event: Json) -> None:
+    """Experiments are told of as a whole."""
