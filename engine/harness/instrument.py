@@ -247,7 +247,7 @@ class Tracer:
             return
         if event == "socket.connect":
             self._note("network", str(arguments[1])[:200])
-        elif event == "socket.getaddrinfo":
+        elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
             self._note("network", str(arguments[0])[:200])
         elif event == "open" and isinstance(arguments[0], str) and set(str(arguments[1])) & set("wax+"):
             self._note("writes", str(Path.cwd() / arguments[0])[:1000])
