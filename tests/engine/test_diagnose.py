@@ -103,8 +103,8 @@ STILL: tuple[tuple[str, str, str], ...] = (
      "Maybe\n", "hardware"),
     ("wave = np.sin(np.arange(100001, dtype=np.float32))\nprint(repr(wave @ wave))",
      "np.float32(50000.1)\n", "hardware"),
-    ("import hashlib\nroot = np.linspace(1, 2, 300 * 300).reshape(300, 300)\n"
-     "print(hashlib.sha256((root @ root.T).tobytes()).hexdigest())", "e3b0c442\n", "hardware"),
+    ("import hashlib\nwave = np.exp(np.linspace(-9, 9, 10001, dtype=np.float32))\n"
+     "print(hashlib.sha256(wave.tobytes()).hexdigest())", "e3b0c442\n", "hardware"),
     ("import urllib.request\ntry:\n    print(urllib.request.urlopen('http://example.org').status)\n"
      "except OSError as error:\n    print(type(error).__name__)", "200\n", "network"),
     ("try:\n    print(socket.gethostbyname('example.org'))\nexcept OSError:\n    print('nobody')", "192.0.2.1\n",
