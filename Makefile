@@ -6,7 +6,7 @@ PYTHON := .venv/bin/python
 
 .NOTPARALLEL:
 
-.PHONY: help setup demo test lint unit engine bench corpus docs clean
+.PHONY: help setup demo test lint unit engine bench corpus determinism docs clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -39,7 +39,11 @@ bench: setup ## measure: warm run, --help, image build; prints ratios
 
 corpus: setup ## run every notebook of CORPUS/index.csv: make corpus CORPUS=DIR
 	@test -n "$(CORPUS)" || { echo "error: say which corpus: make corpus CORPUS=DIR" >&2; exit 2; }
-	@$(PYTHON) scripts/corpus.py "$(CORPUS)"
+	@$(PYTHON) -m scripts.corpus "$(CORPUS)"
+
+determinism: setup ## measure what --deterministic brings: make determinism CORPUS=DIR
+	@test -n "$(CORPUS)" || { echo "error: say which corpus: make determinism CORPUS=DIR" >&2; exit 2; }
+	@$(PYTHON) -m scripts.determinism "$(CORPUS)"
 
 docs: ## write docs/reference/cli.md anew from the program's own --help
 	@scripts/setup python

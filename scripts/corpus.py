@@ -1,4 +1,4 @@
-"""Run every notebook of a corpus and say how it ended: ``python scripts/corpus.py DIR [--write FILE]``.
+"""Run every notebook of a corpus and say how it ended: ``python -m scripts.corpus DIR [--write FILE]``.
 
 DIR/index.csv lists them (columns dir, file, requirements, offline, expected, units_on_repeat,
 identical_on_repeat). Each is run unmodified and run again from its record. Prints a Markdown table; exits 1
@@ -18,10 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-COLUMNS = ("notebook", "expected", "ended", "as expected", "same on rerun", "seconds", "what differs")
+COLUMNS = ("notebook", "expected", "ended", "as expected", "rerun", "seconds", "what is not identical, and why")
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 #: Seconds for one cell.
 PATIENCE = "300"
+#: Seconds for the experiments with one notebook.
+BUDGET = "600"
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,15 @@ def main() -> int:
     text = table(results)
     print(text)
     if arguments.write:
-        before, _, rest = arguments.write.read_text(encoding="utf-8").partition(BEGIN)
-        after = rest.partition(END)[2]
-        arguments.write.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+        put_between(arguments.write, text)
     return 0 if all(result.good for result in results) else 1
+
+
+def put_between(file: Path, text: str) -> None:
+    """Replace what stands between the two marks in a file."""
+    before, _, rest = file.read_text(encoding="utf-8").partition(BEGIN)
+    after = rest.partition(END)[2]
+    file.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
 
 
 def judge(corpus: Path, row: dict[str, str]) -> Result:
@@ -75,16 +82,37 @@ def judge(corpus: Path, row: dict[str, str]) -> Result:
         code, again, complaint = nbseal("rerun", record["id"])
         comparison = again["comparison"] if again else None
         if comparison:
-            worse = [item for item in comparison["differences"] if item["verdict"] in ("close", "different")]
-            same = not worse
-            repeated = f"{comparison['verdict']}: {comparison['units'] - len(worse)} of {comparison['units']}"
-            differs = ", ".join(f"{item['where']} ({item['verdict']})" for item in worse)
+            same = comparison["verdict"] in ("identical", "equivalent")
+            repeated = describe(comparison)
+            differs = "; ".join(explain(again["id"], comparison, diagnose=not same))
         else:
             repeated, same = how_it_ended(code, again, complaint), False
     # Both are empty where whoever wrote the index did not repeat it: then nothing is known.
     deterministic = row["units_on_repeat"] == row["identical_on_repeat"] != ""
     good = row["offline"] != "yes" or (matches is True and (same or not deterministic))
     return Result(row["dir"], row["expected"], ended, matches, repeated, time.monotonic() - began, differs, good)
+
+
+def describe(comparison: Any) -> str:
+    """``different (31 units: 28 identical, 2 equivalent, 1 different)``."""
+    verdicts = [item["verdict"] for item in comparison["differences"]]
+    counts = [f"{comparison['units'] - len(verdicts)} identical"]
+    counts += [f"{verdicts.count(name)} {name}" for name in ("equivalent", "close", "different") if name in verdicts]
+    return f"{comparison['verdict']} ({', '.join(counts)})"
+
+
+def explain(run: str, comparison: Any, *, diagnose: bool) -> list[str]:
+    """What is not identical, gathered by what makes it equivalent, or by its cause as found by experiment."""
+    causes: dict[str, list[str]] = {}
+    if diagnose:
+        found = nbseal("verify", run, "--diagnose", "--budget", BUDGET)[1] or {"causes": []}
+        for cause in found["causes"]:
+            causes.setdefault(cause["unit"], []).append(cause["kind"])
+    reasons: dict[str, list[str]] = {}
+    for item in comparison["differences"]:
+        kinds = causes.get(item["where"], item["normalisers"])
+        reasons.setdefault(f"{item['verdict']} by {', '.join(kinds) or 'nobody knows what'}", []).append(item["where"])
+    return [f"{', '.join(units)}: {reason}" for reason, units in reasons.items()]
 
 
 def as_expected(expected: str, ended: str) -> bool | None:

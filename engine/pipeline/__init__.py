@@ -13,7 +13,7 @@ from engine.pipeline.environment import (
 )
 from engine.pipeline.reading import find, logs, measures, page, runs
 from engine.pipeline.story import Request, rerun, run
-from engine.pipeline.verifying import verify, verify_stored
+from engine.pipeline.verifying import evidence_of, verify, verify_stored
 
 __all__ = [
     "Request",
@@ -24,6 +24,7 @@ __all__ = [
     "base_list",
     "build",
     "diagnose",
+    "evidence_of",
     "find",
     "flags",
     "lock",
