@@ -20,6 +20,8 @@ extern long atol(const char *);
 extern int snprintf(char *, size_t, const char *, ...);
 extern int getpid(void);
 extern long syscall(long, ...);
+extern u64 pthread_self(void);
+extern int __register_atfork(void (*)(void), void (*)(void), void (*)(void), void *);
 extern void *dlsym(void *, const char *);
 extern void *dlvsym(void *, const char *, const char *);
 extern int *__errno_location(void);
@@ -27,7 +29,6 @@ extern int *__errno_location(void);
 #define NEXT ((void *)-1L)
 #define SYS_clock_gettime 228
 #define SYS_clock_nanosleep 230
-#define SYS_gettid 186
 #define SYS_getrandom 318
 #define REALTIME 0
 #define MONOTONIC 1
@@ -44,37 +45,43 @@ extern int *__errno_location(void);
 /* What the main thread has asked for so far: reads of the clock, bytes of entropy. */
 volatile long nbseal_clock_reads, nbseal_entropy_reads;
 
-static int ready, hold_clock, hold_entropy, owner;
+static int ready, hold_clock, hold_entropy, process;
+static u64 main_thread;
 static long cell;
 static volatile long now = BEGINNING, elsewhere;
 static volatile u64 drawn, drawn_elsewhere;
 static int (*real_gettime)(int, struct timespec *);
 
+/* In a forked child the thread that forked is the main one, and it draws from a stream of its own. */
+static void forked(void)
+{
+    process = getpid();
+    main_thread = pthread_self();
+    drawn = drawn_elsewhere = 0;
+}
+
 static void prepare(void)
 {
     const char *held, *began;
-    int pid = getpid();
-    if (ready && owner == pid)
+    if (ready)
         return;
-    if (!ready) {
-        held = getenv("NBSEAL_HOLD");
-        began = getenv("NBSEAL_CELL");
-        hold_clock = held && strstr(held, "clock");
-        hold_entropy = held && strstr(held, "seeds");
-        real_gettime = dlsym(NEXT, "clock_gettime");
-        if (began) {
-            cell = atol(began);
-            now = BEGINNING + cell * CELL;
-        }
-    }
-    owner = pid; /* a forked child draws from a stream of its own */
-    drawn = drawn_elsewhere = 0;
     ready = 1;
+    held = getenv("NBSEAL_HOLD");
+    began = getenv("NBSEAL_CELL");
+    hold_clock = held && strstr(held, "clock");
+    hold_entropy = held && strstr(held, "seeds");
+    real_gettime = dlsym(NEXT, "clock_gettime");
+    if (began) {
+        cell = atol(began);
+        now = BEGINNING + cell * CELL;
+    }
+    forked(); /* nothing else runs yet when Python first asks for entropy or the time */
+    __register_atfork(0, 0, forked, 0);
 }
 
 static int in_main_thread(void)
 {
-    return syscall(SYS_gettid) == getpid();
+    return pthread_self() == main_thread;
 }
 
 /* Called before each cell, with its number: what happened between the cells is forgotten. */
@@ -118,12 +125,11 @@ static void split(long moment, struct timespec *ts)
 
 int clock_gettime(int id, struct timespec *ts)
 {
-    prepare();
-    if (!is_wall(id))
-        return real_gettime ? real_gettime(id, ts) : (int)syscall(SYS_clock_gettime, id, ts);
-    if (in_main_thread())
+    if (!ready || is_wall(id))
+        prepare();
+    if (is_wall(id) && in_main_thread())
         nbseal_clock_reads++;
-    if (!hold_clock)
+    if (!is_wall(id) || !hold_clock)
         return real_gettime ? real_gettime(id, ts) : (int)syscall(SYS_clock_gettime, id, ts);
     split(steady_now(), ts);
     return 0;
@@ -254,11 +260,11 @@ static u64 mix(u64 z)
 
 static void fill(unsigned char *into, size_t size)
 {
-    int main_thread = in_main_thread();
-    u64 key = mix(mix((u64)getpid()) ^ (u64)cell * 2 + !main_thread), word;
+    int ours = in_main_thread();
+    u64 key = mix(mix((u64)process) ^ ((u64)cell * 2 + !ours)), word;
     size_t done = 0, i;
     while (done < size) {
-        word = mix(key ^ mix(main_thread ? drawn++ : drawn_elsewhere++));
+        word = mix(key ^ mix(ours ? drawn++ : drawn_elsewhere++));
         for (i = 0; i < 8 && done < size; i++, done++)
             into[done] = (unsigned char)(word >> (8 * i));
     }
