@@ -59,6 +59,7 @@ def diagnose(
     asked about. No experiment is begun that would probably end after ``budget`` seconds, and one
     that goes on beyond them is stopped.
     """
+    end = time.monotonic() + budget
     run = ended(prefix, home, progress)
     if not stored and other is None and not has_counterpart(run, home):
         with progress.task("repeating the run, to have something to compare it with"):
@@ -69,16 +70,16 @@ def diagnose(
     units = [item.where for item in verification.comparison.differences if results.is_worse(item.verdict, at_least)]
     if not units:
         return verification
-    laboratory = _Laboratory(run, results.Trials(rules, at_least), home, progress, budget)
+    laboratory = _Laboratory(run, results.Trials(rules, at_least), home, progress, end)
     laboratory.investigate(frozenset(units))
     causes = results.infer(units, laboratory.trials, bool(run.spec.get("network")))
     return replace(verification, causes=causes, experiments=tuple(laboratory.records))
 
 
 class _Laboratory:
-    """Makes experiments with one run within a budget of seconds. ``records`` are the runs that they are."""
+    """Makes experiments with one run until ``end`` (monotonic, seconds). ``records`` are the runs that they are."""
 
-    def __init__(self, run: Record, trials: results.Trials, home: Home, progress: Progress, budget: float) -> None:
+    def __init__(self, run: Record, trials: results.Trials, home: Home, progress: Progress, end: float) -> None:
         self.trials = trials
         self.records: list[Record] = []
         self._run, self._home, self._progress = run, home, progress
@@ -89,7 +90,7 @@ class _Laboratory:
                 f"The base image of run {run.id} is of an earlier nbseal and cannot hold anything.",
                 "Run the notebook anew, and diagnose that run.",
             )
-        self._end = time.monotonic() + budget
+        self._end = end
         self._longest = run.outcome.duration if run.outcome else 0.0
         trials.done.append(results.Trial("as it was", run.id, evidence_of(run, home)))
 
@@ -136,6 +137,9 @@ class _Laboratory:
         self.records.append(record)
         if record.status == "interrupted":
             raise KeyboardInterrupt
+        if record.outcome and record.outcome.limit == "timeout" and time.monotonic() > self._end:
+            self._progress.say(f"  The budget ended the experiment '{name}'.")
+            return None
         if name != "plain" and record.status != self._run.status:
             self._progress.say(f"  The experiment '{name}' {record.status}, unlike the run: it proves nothing.")
             return None
