@@ -230,6 +230,7 @@ class Spec:
     environment: Mapping[str, str]
     directory: str = "."
     network: bool = False
+    gpus: str = ""  # which GPUs were asked for; not which were found
     platform: str = PLATFORM
     schema: int = 1
 
@@ -249,6 +250,8 @@ class Spec:
             spec["directory"] = self.directory
         if self.network:
             spec["network"] = True
+        if self.gpus:
+            spec["gpus"] = self.gpus
         return spec
 
     @staticmethod
@@ -263,6 +266,7 @@ class Spec:
             environment=dict(document["environment"]),
             directory=str(document.get("directory", ".")),
             network=bool(document.get("network", False)),
+            gpus=str(document.get("gpus", "")),
             platform=str(document["platform"]),
             schema=int(document["schema"]),
         )
@@ -399,4 +403,4 @@ class Record:
     experiment: str = ""  # of a run that was made to find causes: what was held or changed
     comparison: Comparison | None = None
     notes: tuple[str, ...] = ()  # what the user was told and a reader should know: secrets left out, ...
-    schema: int = 1
+    schema: int = 2

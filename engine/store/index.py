@@ -16,10 +16,11 @@ from engine.model import FlagValue, Outcome, Record, Status
 from engine.settings import Home
 from engine.store.directory import open_run
 from engine.store.locks import is_owned
-from engine.store.record import RUN_ID, plain_flags, read_json, read_record
+from engine.store.migration import SCHEMA
+from engine.store.record import RUN_ID, plain_flags, read_record, read_record_json
 
-#: Another number here makes every home build its index anew.
-_VERSION = 2
+#: Another number here makes every home build its index anew. A new schema does so too: rows say what cannot be read.
+_VERSION = 100 * SCHEMA + 2
 _COLUMNS = (
     "id", "stamp", "problem", "hash", "status", "notebook", "image", "created", "duration",
     "flags", "scalars", "verdict", "rerun_of", "experiment",
@@ -200,7 +201,7 @@ def _row(home: Home, run_id: str, stamp: str) -> tuple[Any, ...]:
 
 
 def _fields(home: Home, run_id: str) -> tuple[Any, ...]:
-    record = read_json(open_run(home, run_id).record, "record")
+    record = read_record_json(open_run(home, run_id).record)
     if record["id"] != run_id:
         raise VerificationFailed(f"The record of run {run_id} is that of another run.", "Restore it from a backup.")
     flags = plain_flags([FlagValue(**flag) for flag in record["flags"]])

@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from engine.errors import VerificationFailed
 from engine.files import read_regular
 from engine.model import FlagValue, Json, Record, Source, json_number
+from engine.store.migration import SCHEMA, lift, schema_of
 
 if TYPE_CHECKING:
     from cattrs import Converter
 
 RUN_ID = re.compile(r"[0-9a-f]{16}")
-#: The newest run.json that this version reads.
-SCHEMA = 1
 _MAX_BYTES = 256 << 20
 _T = TypeVar("_T")
 
@@ -50,13 +49,27 @@ def source_to_json(source: Source) -> Json:
 
 
 def read_record(path: Path) -> Record:
-    """A run.json. VerificationFailed with one sentence when it is damaged or from a newer version."""
-    return _read(path, Record, "record")
+    """A run.json of any schema. VerificationFailed with one sentence when it is damaged or from a newer version."""
+    return _structured(path, read_record_json(path), Record, "record")
+
+
+def read_record_json(path: Path) -> Json:
+    """The same as JSON of the newest schema, its fields unchecked."""
+    document = read_json(path, "record")
+    try:
+        if schema_of(document) <= SCHEMA:
+            return lift(document)
+    except ValueError as error:
+        raise VerificationFailed(f"The record {path} is damaged: {_first_line(error)}.", _HINT) from None
+    raise VerificationFailed(
+        f"The record {path} was written by a newer nbseal (schema {schema_of(document)!r:.20}).",
+        "Upgrade nbseal to read it.",
+    )
 
 
 def read_source_file(path: Path) -> Source:
     """A source.json. VerificationFailed when it is damaged; ``check_source`` judges what it says."""
-    return _read(path, Source, "source snapshot")
+    return _structured(path, read_json(path, "source snapshot"), Source, "source snapshot")
 
 
 def read_json(path: Path, what: str) -> Json:
@@ -69,11 +82,6 @@ def read_json(path: Path, what: str) -> Json:
         raise VerificationFailed(f"The {what} {path} is damaged: {_first_line(error)}.", _HINT) from error
     if not isinstance(document, dict):
         raise VerificationFailed(f"The {what} {path} is damaged: it is not a JSON object.", _HINT)
-    schema = document.get("schema", SCHEMA)
-    if not isinstance(schema, int) or schema > SCHEMA:
-        raise VerificationFailed(
-            f"The {what} {path} was written by a newer nbseal (schema {schema!r:.20}).", "Upgrade nbseal to read it."
-        )
     return document
 
 
@@ -94,8 +102,7 @@ def _plain(literal: str) -> Any:
 _HINT = "Restore the run from a backup, or remove its folder."
 
 
-def _read(path: Path, kind: type[_T], what: str) -> _T:
-    document = read_json(path, what)
+def _structured(path: Path, document: Json, kind: type[_T], what: str) -> _T:
     try:
         return _converter().structure(document, kind)
     except Exception as error:  # cattrs raises whatever the types' constructors raise

@@ -30,7 +30,7 @@ from engine.store.directory import (
     write_new,
 )
 from engine.store.locks import disown, is_owned, locks_folder, own
-from engine.store.record import RUN_ID, read_json, read_record, record_to_json, source_to_json
+from engine.store.record import RUN_ID, read_record, read_record_json, record_to_json, source_to_json
 from engine.store.source import checkout
 
 _MAX_EVENTS = 1 << 30
@@ -181,7 +181,7 @@ def _sweep_lock(home: Home, run_id: str) -> None:
 
 def _status(run: RunDirectory) -> str:
     try:
-        return str(read_json(run.record, "record").get("status"))
+        return str(read_record_json(run.record).get("status"))
     except Exception:  # damaged: nobody settles it, and nothing is removed for it
         return "running"
 
