@@ -259,7 +259,7 @@ class Spec:
         """The spec of a record, whose inputs say more than their digests. KeyError or ValueError when it is none."""
         return Spec(
             notebook=str(document["notebook"]),
-            flags=tuple(FlagValue(name, kind, literal) for name, kind, literal in document["flags"]),
+            flags=tuple(_flag_value(*flag) for flag in document["flags"]),
             source=str(document["source"]),
             inputs=inputs,
             image=str(document["image"]),
@@ -270,6 +270,12 @@ class Spec:
             platform=str(document["platform"]),
             schema=int(document["schema"]),
         )
+
+
+def _flag_value(name: Any, kind: Any, literal: Any) -> FlagValue:
+    if not all(isinstance(part, str) for part in (name, kind, literal)):
+        raise ValueError("a flag is no text")
+    return FlagValue(name, kind, literal)
 
 
 # --- the run ----------------------------------------------------------------------------------

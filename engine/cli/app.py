@@ -94,6 +94,13 @@ def run(
 @app.command()
 def rerun(
     run: RunName,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--with", metavar="FLAG=VALUE", help="Another value for a flag: a new spec. Repeatable."),
+    ] = None,
+    image_only: Annotated[
+        bool, typer.Option("--image-only", help="Run nothing: pack the image again and compare its id.")
+    ] = False,
     timeout: TimeoutOption = None,
     cell_timeout: CellTimeoutOption = None,
     memory: MemoryOption = None,
@@ -105,7 +112,15 @@ def rerun(
     from engine.cli import running, verifying
 
     required = verifying.required(at_least, exact=exact)
-    return running.rerun(run, running.limits(timeout, cell_timeout, memory), required, as_json=as_json)
+    limits = running.limits(timeout, cell_timeout, memory)
+    judged = exact or at_least is not None
+    if image_only:
+        running.refuse_beside_image_only(assignments or [], limits, judged=judged)
+        return running.rebuild(run, as_json=as_json)
+    if assignments:
+        running.refuse_judging(judged=judged)
+        return running.rerun_with(run, assignments, limits, as_json=as_json)
+    return running.rerun(run, limits, required, as_json=as_json)
 
 
 @app.command()

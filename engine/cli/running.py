@@ -100,6 +100,46 @@ def rerun(prefix: str, limits: Limits, at_least: Verdict, *, as_json: bool) -> i
     return verdict_code(record.comparison, at_least)
 
 
+def rerun_with(prefix: str, assignments: list[str], limits: Limits, *, as_json: bool) -> int:
+    """Run the spec of a run with other flag values; nothing is compared, and the exit code says how it ended."""
+    terminal = Terminal()
+    record = pipeline.rerun_with(prefix, tuple(assignments), limits, find_home(), terminal, CellProgress(terminal))
+    terminal.clear()
+    _print(record, as_json=as_json)
+    return exit_code(record)
+
+
+def rebuild(prefix: str, *, as_json: bool) -> int:
+    """Pack the image of a run again and compare ids; 0 when they are the same, else 4."""
+    terminal = Terminal()
+    recorded, rebuilt = pipeline.rebuild_image(prefix, find_home(), terminal)
+    terminal.clear()
+    equal = rebuilt == recorded.image
+    if as_json:
+        print_json({"run": recorded.id, "image": recorded.image, "rebuilt": rebuilt, "equal": equal})
+    else:
+        print(f"recorded  {recorded.image}\nrebuilt   {rebuilt}\n{'equal' if equal else 'different'}")
+    return 0 if equal else 4
+
+
+def refuse_judging(*, judged: bool) -> None:
+    """BadInput: with other flag values there is nothing to compare with."""
+    if judged:
+        raise BadInput(
+            "--with makes another spec, so there is nothing that --exact or --at-least could judge.",
+            "Leave them out, or rerun without --with.",
+        )
+
+
+def refuse_beside_image_only(assignments: list[str], limits: Limits, *, judged: bool) -> None:
+    """BadInput for what has no meaning when nothing is run."""
+    if assignments or judged or limits != Limits():
+        raise BadInput(
+            "--image-only runs nothing, so flags, limits and verdicts have no meaning beside it.",
+            "Leave the other options out.",
+        )
+
+
 def _print(record: Record, *, as_json: bool) -> None:
     announce(record)
     if as_json:

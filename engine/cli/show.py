@@ -101,6 +101,8 @@ def summarise(record: Record) -> None:
         rows.append(("rerun of", record.rerun_of))
     if record.experiment:
         rows.append(("part of", f"the diagnosis of {record.parent}: {record.experiment}"))
+    elif record.parent:
+        rows.append(("parent", record.parent))
     if measures := pipeline.measures(record):
         rows.append(("held", ", ".join(measures)))
     if record.flags:

@@ -2,9 +2,10 @@
 
 from engine.environments.base import build_base, ensure_base, list_bases, load_base
 from engine.environments.base_archive import export_base, import_base
-from engine.environments.images import build, load_image, remembered_image
+from engine.environments.images import build, remembered_image
 from engine.environments.lockfile import render_lock
 from engine.environments.reach import check_index
+from engine.environments.recorded import load_image, rebuild
 from engine.environments.resolve import resolve
 from engine.environments.wheels import fetch
 
@@ -19,6 +20,7 @@ __all__ = [
     "list_bases",
     "load_base",
     "load_image",
+    "rebuild",
     "remembered_image",
     "render_lock",
     "resolve",

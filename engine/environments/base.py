@@ -91,6 +91,20 @@ def hold_base(base: Base, home: Home, engine: Engine, progress: Progress) -> Non
     load(load_config(base, home), base.layers, home, engine, progress, kind="base")
 
 
+def restore_base(base: Base, home: Home, engine: Engine, progress: Progress) -> None:
+    """The same; when its layers are gone, they are made again from its packages, if this version still makes them."""
+    try:
+        hold_base(base, home, engine, progress)
+    except layers.LayersMissing:
+        if base.recipe != recipe_of(base.packages):
+            raise EnvironmentFailed(
+                f"The layers of the base {bare(base.id)[:12]} are gone, and this version of nbseal makes another base.",
+                "Import it from where it was used: `nbseal base export` there, `nbseal base import` here.",
+            ) from None
+        with locked(home.bases / ".lock"):
+            _build(base_record.load_pins(base, home), home, engine, progress)
+
+
 def describe_changes(old: Pins, new: Pins) -> str:
     """One sentence on how two pin lists differ."""
     before = {package.name: package.version for package in old.packages}

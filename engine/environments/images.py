@@ -18,10 +18,9 @@ from engine.environments.layers import (
     pack_wheels,
     recall_groups,
 )
-from engine.environments.wheels import fetch
 from engine.errors import EnvironmentFailed
 from engine.files import write_json
-from engine.model import Base, Distribution, Image, Layer, Lock, Wheel
+from engine.model import Base, Image, Layer, Wheel
 from engine.progress import Progress
 from engine.settings import Home
 
@@ -35,7 +34,7 @@ def build(base: Base, wheels: Sequence[Wheel], home: Home, engine: Engine, progr
     Nothing is packed or loaded when both have it. The engine must hold the base. Raises
     EnvironmentFailed when a wheel cannot be laid out or the engine does not take the image.
     """
-    _refuse_twins(wheels)
+    refuse_twins(wheels)
     image = _recall(base, wheels, home, engine)
     if image is not None and has_image(image.id, engine) and remembered_image(home, image.id) == image:
         return image
@@ -44,39 +43,6 @@ def build(base: Base, wheels: Sequence[Wheel], home: Home, engine: Engine, progr
     except LayersMissing:
         # What was damaged has been removed, so this packs it again; a base's own layers stay missing.
         return _make(base, wheels, home, engine, progress)
-
-
-def load_image(image: Image, home: Home, engine: Engine, progress: Progress) -> None:
-    """Make the engine hold exactly this image again: from layers in the home, else from its base and wheels.
-
-    Raises EnvironmentFailed saying what is missing, or that these wheels give another image today.
-    """
-    from engine.environments.base import hold_base, load_base
-
-    if has_image(image.id, engine):
-        return
-    config = _read_config(home, image.id)
-    if config and image.layers:
-        try:
-            load(config, image.layers, home, engine, progress)
-            return
-        except LayersMissing:
-            progress.say("Some layers of the image are gone; they are made again from its wheels.")
-    base = load_base(home, image.base)
-    hold_base(base, home, engine, progress)
-    fetch(_lock_of(image, base), base, home, progress)
-    made = build(base, image.wheels, home, engine, progress)
-    if made.id != image.id:
-        raise EnvironmentFailed(
-            f"The recorded base and wheels give the image {made.id}, not {image.id}.",
-            "Repeat the run with the version of nbseal that recorded it.",
-        )
-
-
-def _lock_of(image: Image, base: Base) -> Lock:
-    """The lock that allows exactly the wheels of an image, to fetch those that the home has lost."""
-    distributions = tuple(Distribution(wheel.name, wheel.version, (wheel.sha256,)) for wheel in image.wheels)
-    return Lock("", "", base.python, base.platform, distributions)
 
 
 def remembered_image(home: Home, image_id: str) -> Image | None:
@@ -93,7 +59,7 @@ def remembered_image(home: Home, image_id: str) -> Image | None:
         return None
 
 
-def _read_config(home: Home, image_id: str) -> bytes | None:
+def read_config(home: Home, image_id: str) -> bytes | None:
     """The recorded config: another version of nbseal might write another one for the same layers."""
     try:
         config = json.loads((home.images / f"{bare(image_id)}.json").read_bytes())["config"].encode()
@@ -102,7 +68,8 @@ def _read_config(home: Home, image_id: str) -> bytes | None:
     return config if sha256_bytes(config) == image_id else None
 
 
-def _refuse_twins(wheels: Sequence[Wheel]) -> None:
+def refuse_twins(wheels: Sequence[Wheel]) -> None:
+    """EnvironmentFailed when a distribution is named twice."""
     names = [wheel.name for wheel in wheels]
     for name in names:
         if names.count(name) > 1:
@@ -119,7 +86,15 @@ def _groups(base: Base, wheels: Sequence[Wheel]) -> tuple[tuple[Wheel, ...], ...
     return group(wheels, len(base.layers) + 1)
 
 
-def _describe(base: Base, wheels: Sequence[Wheel], frame: Layer, distributions: Sequence[Layer]) -> tuple[Image, bytes]:
+def pack(
+    base: Base, wheels: Sequence[Wheel], home: Home, engine: Engine, progress: Progress
+) -> tuple[Layer, tuple[Layer, ...]]:
+    """The layers above the base, in the home and not in the engine: the frame, and those of the distributions."""
+    return _frame(base, home), pack_wheels(base.id, _groups(base, wheels), PREFIX, home, engine, progress)
+
+
+def describe(base: Base, wheels: Sequence[Wheel], frame: Layer, distributions: Sequence[Layer]) -> tuple[Image, bytes]:
+    """The image of these layers, and its config."""
     layers = (*base.layers, frame, *distributions)
     config = image_config(layers, environment=_ENVIRONMENT)
     ordered = tuple(sorted(wheels, key=lambda wheel: wheel.name))
@@ -130,7 +105,7 @@ def _recall(base: Base, wheels: Sequence[Wheel], home: Home, engine: Engine) -> 
     """The image that these wheels became before, or None when some layer of it was never made here."""
     known = recall_groups(base.id, _groups(base, wheels), PREFIX, home, engine)
     layers = [layer for layer in known if layer is not None]
-    return _describe(base, wheels, _frame(base, home), layers)[0] if len(layers) == len(known) else None
+    return describe(base, wheels, _frame(base, home), layers)[0] if len(layers) == len(known) else None
 
 
 def _make(base: Base, wheels: Sequence[Wheel], home: Home, engine: Engine, progress: Progress) -> Image:
@@ -138,7 +113,7 @@ def _make(base: Base, wheels: Sequence[Wheel], home: Home, engine: Engine, progr
     with load_early((*base.layers, frame_layer), _ENVIRONMENT, home, engine) as early:
         packed = pack_wheels(base.id, groups, PREFIX, home, engine, progress, early.take)
         earlier = early.finish()
-        image, config = _describe(base, wheels, frame_layer, packed)
+        image, config = describe(base, wheels, frame_layer, packed)
         load(config, image.layers, home, engine, progress, earlier=earlier)
     write_json(home.images / f"{bare(image.id)}.json", {**asdict(image), "config": config.decode()})
     return image

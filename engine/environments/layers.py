@@ -97,7 +97,7 @@ def pack_wheels(
     What the home has already costs no container, except one for an image whose Python was never seen.
     Raises EnvironmentFailed for a wheel that cannot be laid out, is damaged or is missing.
     """
-    with _working(home) as folder:
+    with working(home) as folder:
         identity = _identify(python_image, home, engine)
         done: dict[int, Layer] = {}
         packed: dict[Wheel, Layer] = {}
@@ -286,7 +286,7 @@ def normalise_tar(source: Path | BinaryIO, home: Home, of: str) -> Layer:
     Numeric owners, modes and whiteouts are kept, so that it serves for a root file system and for a layer of
     ``docker build`` alike. Times become SOURCE_DATE_EPOCH: bytecode that carries its source's time goes stale.
     """
-    with _working(home) as folder:
+    with working(home) as folder:
         if not isinstance(source, Path):
             stream, source = source, folder / "source.tar"
             with source.open("wb") as file:
@@ -306,7 +306,7 @@ def pack_tree(files: tars.Tree, home: Home, of: str) -> Layer:
 
 def merge_layers(layers: Sequence[Layer], home: Home, of: str) -> Layer:
     """One layer of several, the later ones winning. Their tars must be in the home."""
-    with _working(home) as folder:
+    with working(home) as folder:
         known = _recall_merged(layers, home)
         if known is not None and has_layer(known, home):
             return known
@@ -343,7 +343,7 @@ def _write_merged(sources: Sequence[Path], home: Home, folder: Path, of: str) ->
 
 
 @contextmanager
-def _working(home: Home) -> Iterator[Path]:
+def working(home: Home) -> Iterator[Path]:
     """Be the only process that makes layers in this home; yields an empty folder on the layers' file system."""
     with locked(home.layers / "lock"):
         folder = home.layers / "work" / secrets.token_hex(8)

@@ -49,7 +49,14 @@ _HINTS = (
         "Check the name and the version, and whether the host's indexes have it as a wheel.",
     ),
 )
+#: Signs that an index answered, and does not have the file.
+_ABSENT = re.compile(r"No matching distribution|THESE PACKAGES DO NOT MATCH THE HASHES")
+_UNREACHABLE = re.compile(r"Max retries|Connection|timed out|certificate|\b(401|403|407)\b|Retrying")
 _CONFLICT = "Loosen or remove one of the requirements named there."
+
+
+class NotOffered(EnvironmentFailed):
+    """The indexes could be asked, and none offers the file that a lock names."""
 
 
 def resolve_failed(output: str, note: str = "") -> EnvironmentFailed:
@@ -62,7 +69,9 @@ def resolve_failed(output: str, note: str = "") -> EnvironmentFailed:
 def fetch_failed(output: str) -> EnvironmentFailed:
     """The error for locked files that pip could not fetch."""
     text = _clean(output)
-    return EnvironmentFailed("The locked distributions cannot be fetched: " + _shorten(_reason(text)), _hint(output))
+    absent = _ABSENT.search(output) and not _UNREACHABLE.search(output)
+    kind = NotOffered if absent else EnvironmentFailed
+    return kind("The locked distributions cannot be fetched: " + _shorten(_reason(text)), _hint(output))
 
 
 def unreachable(output: str) -> str:

@@ -23,8 +23,10 @@ _NOUNS: dict[FlagType, str] = {
 }
 
 
-def bind(flags: Sequence[Flag], assignments: Sequence[str]) -> tuple[FlagValue, ...]:
-    """The effective value of all flags, sorted by name.
+def bind(
+    flags: Sequence[Flag], assignments: Sequence[str], recorded: Sequence[FlagValue] = ()
+) -> tuple[FlagValue, ...]:
+    """The effective value of all flags, sorted by name; what is not assigned is as ``recorded``, else the default.
 
     An assignment is ``name=value``; the value is parsed to the flag's type, so ``3`` is 3.0 for a float
     and text stays as it is typed for a str. A value that equals the default gives the default's own
@@ -42,7 +44,8 @@ def bind(flags: Sequence[Flag], assignments: Sequence[str]) -> tuple[FlagValue, 
         if name in given:
             raise BadInput(f"The flag '{name}' is given twice.", "Give each flag once.")
         given[name] = _parse(known[name], text, flags)
-    return tuple(_effective(known[name], given) for name in sorted(known))
+    before = {value.name: value.literal for value in recorded}
+    return tuple(_effective(known[name], given, before) for name in sorted(known))
 
 
 def describe(flags: Sequence[Flag]) -> str:
@@ -60,9 +63,11 @@ def _unknown(name: str, known: list[str]) -> str:
     return f"The notebook has no flag '{shown(name)}'" + (f"; did you mean '{near[0]}'?" if near else ".")
 
 
-def _effective(flag: Flag, given: dict[str, Any]) -> FlagValue:
+def _effective(flag: Flag, given: dict[str, Any], before: dict[str, str]) -> FlagValue:
     literal = flag.default
-    if flag.name in given and not same(given[flag.name], parse_literal(flag.default), flag.type):
+    if flag.name not in given:
+        literal = before.get(flag.name, flag.default)
+    elif not same(given[flag.name], parse_literal(flag.default), flag.type):
         literal = render(given[flag.name])
     return FlagValue(flag.name, flag.type, literal)
 

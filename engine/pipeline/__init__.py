@@ -10,9 +10,10 @@ from engine.pipeline.environment import (
     build,
     flags,
     lock,
+    rebuild_image,
 )
 from engine.pipeline.reading import find, logs, measures, page, runs
-from engine.pipeline.story import Request, rerun, run
+from engine.pipeline.story import Request, rerun, rerun_with, run
 from engine.pipeline.verifying import evidence_of, verify, verify_stored
 
 __all__ = [
@@ -31,7 +32,9 @@ __all__ = [
     "logs",
     "measures",
     "page",
+    "rebuild_image",
     "rerun",
+    "rerun_with",
     "run",
     "runs",
     "verify",

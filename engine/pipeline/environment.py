@@ -10,7 +10,9 @@ from engine import daemon, environments, notebooks, store
 from engine.digests import bare
 from engine.errors import BadInput
 from engine.files import write_atomic
-from engine.model import Base, Flag, Image, Lock, Notebook, Requirements
+from engine.model import Base, Flag, Image, Lock, Notebook, Record, Requirements
+from engine.pipeline.plan import recorded_plan
+from engine.pipeline.reading import recorded
 from engine.progress import Progress
 from engine.settings import Home
 
@@ -83,6 +85,12 @@ def build(path: Path, wanted: Wanted, home: Home, progress: Progress) -> tuple[I
     engine = daemon.connect()
     base, lock = resolve(path, declared, wanted, home, engine, progress)
     return assemble(base, lock, home, engine, progress), lock
+
+
+def rebuild_image(prefix: str, home: Home, progress: Progress) -> tuple[Record, str]:
+    """A run, and the id that its base and wheels give when they are packed anew."""
+    old, kept = recorded(prefix, home, progress)
+    return old, environments.rebuild(recorded_plan(old, kept).image, home, daemon.connect(), progress)
 
 
 def _declared(path: Path, wanted: Wanted, home: Home) -> Requirements:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from engine import containers, daemon, results, store
-from engine.errors import EngineUnavailable, NbsealError
+from engine.errors import BadInput, EngineUnavailable, NbsealError
 from engine.files import write_atomic
 from engine.model import Record
 from engine.pipeline.harvest import finish
@@ -27,6 +27,16 @@ def find(prefix: str, home: Home, progress: Progress) -> Record:
     alive = settle(home, progress)
     record = store.load_record(home, store.find_run(home, prefix))
     return replace(record, status="running", outcome=None) if record.id in alive else record
+
+
+def recorded(prefix: str, home: Home, progress: Progress) -> tuple[Record, store.RunDirectory]:
+    """A run that has ended, by id or hash, and its directory, whose files are as they were recorded."""
+    old = find(prefix, home, progress)
+    if old.status == "running":
+        raise BadInput(f"Run {old.id} is still running.", "Wait until it has ended; `nbseal runs` shows when.")
+    kept = store.open_run(home, old.id)
+    store.verify_run(kept, old)
+    return old, kept
 
 
 def settle(home: Home, progress: Progress) -> frozenset[str]:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from engine import containers, daemon, environments, notebooks, store
 from engine.digests import bare, digest_of
-from engine.errors import BadInput, Detached, EngineUnavailable, VerificationFailed
-from engine.model import FlagValue, Image, Input, Json, Limits, Notebook, Record, Source, Spec
+from engine.errors import BadInput, Detached, EngineUnavailable
+from engine.model import Json, Limits, Record, Spec
 from engine.pipeline import environment
 from engine.pipeline.harvest import finish
-from engine.pipeline.reading import find
+from engine.pipeline.plan import Plan, derived_plan, recorded_plan
+from engine.pipeline.reading import recorded
 from engine.progress import Progress
 from engine.settings import Home
 
@@ -29,21 +30,6 @@ class Request:
     wanted: environment.Wanted
     limits: Limits
     deterministic: bool = False
-
-
-@dataclass(frozen=True)
-class Plan:
-    """All that is decided before anything executes; a rerun takes it from the record instead."""
-
-    spec: Spec
-    notebook: Notebook  # the substituted copy
-    original: Notebook
-    lock: str
-    image: Image
-    source: Source
-    flags: tuple[FlagValue, ...]
-    inputs: tuple[Input, ...]
-    notes: tuple[str, ...] = ()
 
 
 def run(request: Request, home: Home, progress: Progress, on_event: OnEvent) -> Record:
@@ -82,28 +68,43 @@ def run(request: Request, home: Home, progress: Progress, on_event: OnEvent) -> 
 
 def rerun(prefix: str, limits: Limits, home: Home, progress: Progress, on_event: OnEvent) -> Record:
     """Repeat a run from its record alone and compare. Limits that are not given are those of the run."""
-    old = find(prefix, home, progress)
-    if old.status == "running":
-        raise BadInput(f"Run {old.id} is still running.", "Wait until it has ended; `nbseal runs` shows when.")
+    old, kept = recorded(prefix, home, progress)
     engine = daemon.connect()
-    plan = restore(old, home, engine, progress)
-    limits = replace(
-        old.limits,
-        timeout=limits.timeout or old.limits.timeout,
-        cell_timeout=limits.cell_timeout or old.limits.cell_timeout,
-        memory=limits.memory or old.limits.memory,
-    )
-    return execute(plan, limits, home, engine, progress, on_event, rerun_of=old.id)
+    plan = _restored(recorded_plan(old, kept), home, engine, progress)
+    return execute(plan, _limits(old, limits), home, engine, progress, on_event, rerun_of=old.id)
+
+
+def rerun_with(
+    prefix: str, assignments: tuple[str, ...], limits: Limits, home: Home, progress: Progress, on_event: OnEvent
+) -> Record:
+    """Run a recorded run's spec with other flag values: a new spec, whose record names that run as its parent."""
+    old, kept = recorded(prefix, home, progress)
+    plan = derived_plan(old, kept, assignments)
+    engine = daemon.connect()
+    plan = _restored(plan, home, engine, progress)
+    return execute(plan, _limits(old, limits), home, engine, progress, on_event, parent=old.id)
 
 
 def restore(old: Record, home: Home, engine: daemon.Engine, progress: Progress) -> Plan:
     """The plan of a recorded run, its image held by the engine."""
     kept = store.open_run(home, old.id)
     store.verify_run(kept, old)
-    plan = _recorded_plan(old, kept)
-    image = environments.remembered_image(home, old.image) or plan.image
+    return _restored(recorded_plan(old, kept), home, engine, progress)
+
+
+def _restored(plan: Plan, home: Home, engine: daemon.Engine, progress: Progress) -> Plan:
+    image = environments.remembered_image(home, plan.image.id) or plan.image
     environments.load_image(image, home, engine, progress)
     return replace(plan, image=image)
+
+
+def _limits(old: Record, limits: Limits) -> Limits:
+    return replace(
+        old.limits,
+        timeout=limits.timeout or old.limits.timeout,
+        cell_timeout=limits.cell_timeout or old.limits.cell_timeout,
+        memory=limits.memory or old.limits.memory,
+    )
 
 
 def _display(on_event: OnEvent) -> OnEvent:
@@ -119,31 +120,6 @@ def _display(on_event: OnEvent) -> OnEvent:
                 shown = False
 
     return pass_on
-
-
-def _recorded_plan(old: Record, kept: store.RunDirectory) -> Plan:
-    """The plan of a recorded run, from its directory, after checking that it still has the recorded hash."""
-    try:
-        spec = Spec.from_json(old.spec, old.inputs)
-    except (KeyError, TypeError, ValueError) as error:
-        raise VerificationFailed(f"The spec of run {old.id} is damaged: {error!r}.", "Take it from a backup.") from None
-    copy = notebooks.read(kept.notebook)
-    if notebooks.notebook_digest(copy) != spec.notebook or bare(digest_of(spec.to_json())) != old.hash:
-        raise VerificationFailed(
-            f"The record of run {old.id} is not what its hash says.",
-            "Its run.json or notebook.ipynb was changed; take the run from a backup or another home.",
-        )
-    return Plan(
-        spec=spec,
-        notebook=copy,
-        original=replace(copy, name=old.notebook, original=kept.original.read_bytes()),
-        lock=kept.lock.read_text(encoding="utf-8"),
-        image=Image(old.image, old.base, old.wheels, ()),
-        source=store.read_source(kept),
-        flags=old.flags,
-        inputs=old.inputs,
-        notes=old.notes,
-    )
 
 
 def execute(

@@ -18,8 +18,9 @@ from engine.daemon import Engine
 from engine.digests import bare, sha256_bytes
 from engine.environments import fetch, load_base, resolve
 from engine.environments.grouping import MOST_LAYERS
-from engine.environments.images import build, load_image, remembered_image
+from engine.environments.images import build, remembered_image
 from engine.environments.layers import layer_file, pack_wheels, wheel_file
+from engine.environments.recorded import load_image
 from engine.errors import EnvironmentFailed
 from engine.model import Base, Image, Layer, Requirements, Wheel
 from engine.progress import Silent
