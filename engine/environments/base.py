@@ -96,13 +96,15 @@ def restore_base(base: Base, home: Home, engine: Engine, progress: Progress) -> 
     try:
         hold_base(base, home, engine, progress)
     except layers.LayersMissing:
-        if base.recipe != recipe_of(base.packages):
+        made = ""
+        if base.recipe == recipe_of(base.packages):
+            with locked(home.bases / ".lock"):
+                made = _build(base_record.load_pins(base, home), home, engine, progress).id
+        if made != base.id:
             raise EnvironmentFailed(
                 f"The layers of the base {bare(base.id)[:12]} are gone, and this version of nbseal makes another base.",
                 "Import it from where it was used: `nbseal base export` there, `nbseal base import` here.",
             ) from None
-        with locked(home.bases / ".lock"):
-            _build(base_record.load_pins(base, home), home, engine, progress)
 
 
 def describe_changes(old: Pins, new: Pins) -> str:

@@ -49,14 +49,14 @@ _HINTS = (
         "Check the name and the version, and whether the host's indexes have it as a wheel.",
     ),
 )
-#: Signs that an index answered, and does not have the file.
+#: Signs that no index has the file, and that it is not known because one could not be asked.
 _ABSENT = re.compile(r"No matching distribution|THESE PACKAGES DO NOT MATCH THE HASHES")
-_UNREACHABLE = re.compile(r"Max retries|Connection|timed out|certificate|\b(401|403|407)\b|Retrying")
+_UNREACHABLE = re.compile(r"Max retries|Connection|timed out|certificate|\b(401|403|407)\b|Retrying|not a trusted")
 _CONFLICT = "Loosen or remove one of the requirements named there."
 
 
 class NotOffered(EnvironmentFailed):
-    """The indexes could be asked, and none offers the file that a lock names."""
+    """No index offers the file that a lock names, and pip complains of nothing else."""
 
 
 def resolve_failed(output: str, note: str = "") -> EnvironmentFailed:

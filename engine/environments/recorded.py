@@ -145,9 +145,11 @@ def _gone(wheels: Sequence[Wheel], home: Home, why: EnvironmentFailed) -> Enviro
     places = [str(home.wheels), *(redact(url) for url in (*indexes.addresses, *indexes.find_links))]
     reason = "" if isinstance(why, NotOffered) else f" {why.message}"
     mend = "" if isinstance(why, NotOffered) else f"{why.hint} Or:\n"
+    count = (
+        "A wheel of the recorded image is" if len(wheels) == 1 else f"{len(wheels)} wheels of the recorded image are"
+    )
     return EnvironmentFailed(
-        f"{len(wheels)} wheels of the recorded image are not to be had: {'; '.join(named)}{more}; "
-        f"looked for in {', '.join(places)}.{reason}",
+        f"{count} not to be had: {'; '.join(named)}{more}; looked for in {', '.join(places)}.{reason}",
         f"{mend}Put the file into any folder and rerun with PIP_FIND_LINKS=FOLDER; a home that ran it has it as "
         "wheels/<sha256>/<file name>, and a mirror or an archive of the project may have it.",
     )
