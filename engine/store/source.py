@@ -19,6 +19,7 @@ from engine.progress import Progress
 from engine.settings import SOURCE_DATE_EPOCH, Home
 from engine.store.blobs import blob_path, copy_out, keep
 from engine.store.exclusions import judge_file, judge_folder
+from engine.store.gitindex import GitIndex, read_git_index
 
 MAX_FILES = 100_000
 MAX_BYTES = 10 << 30
@@ -85,7 +86,8 @@ def snapshot(root: Path, notebook: Path, home: Home, progress: Progress, inputs:
     """The project as it is now; the bytes of every file are kept in the home.
 
     Left out: ``notebook`` itself (a run keeps it apart), what a declared input hides, and what
-    ``exclusions`` names. Neither times nor the umask nor the order of the walk enter the digest.
+    ``exclusions`` names. Line ends that git converted in its checkout are as git keeps them. Neither
+    times nor the umask nor the order of the walk enter the digest.
     BadInput for names that no record can hold, unreadable files, and projects beyond MAX_FILES or MAX_BYTES.
     """
     if is_shared(root):
@@ -94,10 +96,10 @@ def snapshot(root: Path, notebook: Path, home: Home, progress: Progress, inputs:
     hidden = {item.target for item in inputs} | {os.path.relpath(lexical(notebook), root)}
     walk = _Walk(root, home, hidden)
     found = sorted(walk.files(), key=lambda item: item.path)  # by code point, which is UTF-8's byte order too
-    total = sum(item.size for item in found)
+    total, index = sum(item.size for item in found), read_git_index(root)
     with progress.task("reading the project", total) as advance, ThreadPoolExecutor(_THREADS) as pool:
         files = []
-        for file in pool.map(lambda item: _take(root, item, home), found):
+        for file in pool.map(lambda item: _take(root, item, home, index), found):
             files.append(file)
             advance(file.size)
     for folder in {blob_path(home, file.digest).parent for file in files if file.kind != "link"}:
@@ -268,14 +270,14 @@ def _list(folder: Path) -> list[os.DirEntry[str]]:
         raise _unreadable(folder, error) from error
 
 
-def _take(root: Path, found: _Found, home: Home) -> SourceFile:
+def _take(root: Path, found: _Found, home: Home, index: GitIndex) -> SourceFile:
     if found.target:
         target = os.fsencode(found.target)
         return SourceFile(found.path, "link", sha256_bytes(target), len(target), found.target)
     try:
         with open_regular(root / found.path) as file:
             executable = os.fstat(file.fileno()).st_mode & stat.S_IXUSR
-            digest, size = keep(home, file, lambda _: None)
+            digest, size = keep(home, index.as_kept(found.path, file, found.size), lambda _: None)
     except OSError as error:
         raise _unreadable(root / found.path, error) from error
     return SourceFile(found.path, "executable" if executable else "file", digest, size)
