@@ -9,7 +9,14 @@ import sys
 
 def main() -> None:
     """Run the command line and exit with a code of docs/reference/exit-codes.md."""
+    _read_names_as_utf8()
     sys.exit(_run())
+
+
+def _read_names_as_utf8() -> None:
+    """Start again in UTF-8 mode (PEP 540) where the locale reads file names otherwise: it would move the hash."""
+    if sys.getfilesystemencoding() != "utf-8":
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606
 
 
 def _run() -> int:
