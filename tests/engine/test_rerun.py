@@ -120,7 +120,7 @@ def test_a_record_of_schema_1_is_rerun(nbseal: Nbseal, notebook: MakeNotebook, f
 
     def as_schema_1(document: Any) -> None:
         document["schema"] = 1
-        del document["parent"]
+        del document["parent"], document["experiment"]
 
     _rewrite(fresh_home.runs / first["id"], as_schema_1)
     assert [item["hash"] for item in json.loads(nbseal("runs", "--json").stdout)] == [first["hash"]]

@@ -52,7 +52,7 @@ def test_a_record_of_schema_1_is_read(home: Home) -> None:
     )
     assert found.scalars == {"loss": 0.4}
     written = store.record_to_json(found)
-    assert written == {**kept(), "schema": SCHEMA, "parent": ""}
+    assert written == {**kept(), "schema": SCHEMA, "parent": "", "experiment": ""}
     assert [(item.id, item.status) for item in store.list_runs(home)] == [(RUN, "completed")]
 
 
@@ -72,7 +72,7 @@ def test_there_is_a_step_for_every_schema() -> None:
     lifted = lift(kept())
     assert lifted["schema"] == SCHEMA
     assert lift(lifted) == lifted
-    assert {**lifted, "schema": 1} == {**kept(), "parent": ""}
+    assert {**lifted, "schema": 1} == {**kept(), "parent": "", "experiment": ""}
 
 
 @pytest.mark.parametrize("schema", [SCHEMA + 1, 10**30])
