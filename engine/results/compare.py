@@ -11,6 +11,7 @@ from itertools import chain, zip_longest
 from typing import Any
 
 from engine.model import Comparison, Difference, Json, OutputFile, Scalar
+from engine.results.budget import BEYOND, Budget
 from engine.results.executed import cell_outputs
 from engine.results.judging import (
     IDENTICAL,
@@ -18,6 +19,7 @@ from engine.results.judging import (
     Judgement,
     Rules,
     Side,
+    combined,
     judge_bytes,
     judge_encoded,
     judge_text,
@@ -68,6 +70,7 @@ def examine(old: Evidence, new: Evidence, rules: Rules = DEFAULT) -> tuple[Compa
     deleted; each that is not identical gives one difference. Execution counts, and how streams were cut into pieces
     and interleaved, are no part of any. How the runs ended counts too, as no unit.
     """
+    rules = replace(rules, budget=Budget())
     differences = []
     if old.status != new.status:
         differences.append(Difference("status", f"{old.status} became {new.status}"))
@@ -127,7 +130,7 @@ def _both_shown(old: Mapping[str, Side] | None, new: Mapping[str, Side] | None) 
 
 
 def _judge_output(old: Mapping[str, Side] | None, new: Mapping[str, Side] | None, rules: Rules) -> Judgement:
-    """The worst of an output's formats."""
+    """The worst of an output's formats, with what it took in all of them."""
     if old is None or new is None:
         return Judgement("different", "only in the new run" if old is None else "only in the old run")
     if old.keys() != new.keys():
@@ -139,8 +142,8 @@ def _judge_output(old: Mapping[str, Side] | None, new: Mapping[str, Side] | None
         else:
             found = judge_text(media if "/" in media else "text/plain", "line", side, new[media], rules)
         if found != IDENTICAL:
-            judgements.append(Judgement(found.verdict, f"{media} {found.detail}", *_measures(found)))
-    return worst(judgements)
+            judgements.append(replace(found, detail=f"{media} {found.detail}"))
+    return combined(judgements)
 
 
 def _measures(found: Judgement) -> tuple[tuple[str, ...], float | None, float | None]:
@@ -242,6 +245,8 @@ def _judge_file(
     sizes = f"{old.size} bytes with {old.sha256} became {new.size} bytes with {new.sha256}"
     if max(old.size, new.size) > MAX_FILE:
         return Judgement("different", f"{sizes}: too large to look inside")
+    if not rules.budget.read(old.size + new.size):
+        return Judgement("different", f"{sizes}, by digest alone: {BEYOND}")
     one, other = read_old(old), read_new(new)
     if one is None or other is None:
         return Judgement("different", f"{sizes}, of which one is not there any more")

@@ -50,14 +50,14 @@ def harvest_files(
         if path in inputs:
             continue
         seen.add(path)
-        kind, size, digest, media_type = _describe(entry, budget)
+        kind, size, digest, media = _describe(entry, budget)
         budget -= size
         old = before.get(path)
         if old is None or (old.kind, old.digest) != (kind, digest):
-            found.append(OutputFile(path, "added" if old is None else "changed", size, digest, media_type))
+            found.append(OutputFile(path, "added" if old is None else "changed", size, digest, media))
     for path, old in before.items():
         if path not in seen and path not in inputs and not _IGNORED.intersection(path.split("/")):
-            found.append(OutputFile(path, "deleted", old.size, old.digest, _media_type(path)))
+            found.append(OutputFile(path, "deleted", old.size, old.digest, media_type(path)))
     return tuple(sorted(found, key=lambda item: item.path))
 
 
@@ -131,7 +131,7 @@ def _describe(entry: os.DirEntry[str], budget: int) -> tuple[str, int, str, str]
         raise _too_much("more bytes than its work tree may have")
     size, digest = _hash(Path(entry.path))
     executable = status.st_mode & stat.S_IXUSR
-    return "executable" if executable else "file", size, digest, _media_type(entry.name)
+    return "executable" if executable else "file", size, digest, media_type(entry.name)
 
 
 def _hash(path: Path) -> tuple[int, str]:
@@ -149,7 +149,8 @@ def _hash(path: Path) -> tuple[int, str]:
     return size, PREFIX + hasher.hexdigest()
 
 
-def _media_type(name: str) -> str:
+def media_type(name: str) -> str:
+    """The type that a file's name says it has."""
     kind, encoding = _TYPES.guess_type(name)
     if encoding is not None:
         return {"gzip": "application/gzip", "bzip2": "application/x-bzip2", "xz": "application/x-xz"}.get(

@@ -6,20 +6,35 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 
 from engine.model import VERDICTS, Verdict
-from engine.results.closeness import largest_difference
-from engine.results.likeness import ALIKE, likeness
-from engine.results.normalisers import PICTURE_ENCODING, WIDGET_IDS, Normaliser, applying_to
-from engine.results.text import clean_text
+from engine.results.archives import is_array, paired_members, read_array
+from engine.results.budget import BEYOND, Budget
+from engine.results.closeness import largest_array_difference, largest_difference
+from engine.results.files import media_type
+from engine.results.likeness import ALIKE, likeness, pixels
+from engine.results.normalisers import (
+    ARCHIVE_TIMES,
+    NAMES,
+    PICTURE_ENCODING,
+    WIDGET_IDS,
+    Normaliser,
+    applying_to,
+)
+from engine.results.text import overwritten, strip_escapes
 
 #: That of numpy.allclose.
 TOLERANCE = 1e-5
 PICTURES = ("image/png", "image/jpeg", "image/gif")
 _SHOWN = 100
+#: Types of text in which a comma may part thousands.
+_PROSE = ("text/plain", "text/html", "text/markdown", "error", "value")
+#: Types of files that normalisers know; any other text is taken for plain.
+_KNOWN = ("text/", "image/svg+xml", "application/json", "application/xml")
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f]")
 
 
@@ -29,6 +44,8 @@ class Rules:
 
     tolerance: float = TOLERANCE
     without: frozenset[str] = frozenset()
+    #: What one comparison may still cost; ``examine`` gives each a new one.
+    budget: Budget = field(default_factory=Budget, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -58,51 +75,84 @@ def worst(judgements: Sequence[Judgement]) -> Judgement:
     return max(judgements, key=lambda item: VERDICTS.index(item.verdict), default=IDENTICAL)
 
 
+def combined(judgements: Sequence[Judgement]) -> Judgement:
+    """The verdict on something of several parts: that of the worst, with what it took in all of them."""
+    found = worst(judgements)
+    used = {name for item in judgements for name in item.normalisers} if found.verdict != "different" else set()
+    return replace(
+        found,
+        normalisers=tuple(name for name in NAMES if name in used),
+        largest=max((item.largest for item in judgements if item.largest is not None), default=None),
+        likeness=min((item.likeness for item in judgements if item.likeness is not None), default=None),
+    )
+
+
 def judge_text(media: str, what: str, old: Side, new: Side, rules: Rules) -> Judgement:
     """Two texts of one type. ``what`` names what the lines of the detail are counted in: "line" or "value"."""
     if old.text == new.text:
         return IDENTICAL
+    if not rules.budget.read(len(old.text) + len(new.text)):
+        return beyond(old.text.encode("utf-8", "replace"), new.text.encode("utf-8", "replace"))
     detail = first_difference(what, old.text.split("\n"), new.text.split("\n"))
-    used = []
-    one, other = old.text, new.text
-    if WIDGET_IDS not in rules.without and old.numbered is not None and new.numbered is not None:
-        one, other = old.numbered, new.numbered
-        used.append(WIDGET_IDS)
-        if one == other:
-            return Judgement("equivalent", detail, (WIDGET_IDS,))
-    needed = [
-        item for item in applying_to(media, rules.without) if (item.apply(one), item.apply(other)) != (one, other)
-    ]
-    found = _measure(needed, one, other, rules)
+    plain = (old.text, new.text)
+    if WIDGET_IDS in rules.without or old.numbered is None or new.numbered is None:
+        numbered = plain
+    else:
+        numbered = (old.numbered, new.numbered)
+    found, needed, (one, other) = _normalised(media, *numbered, rules)
     if found.verdict == "different":
-        changed = [_apply(needed, side).split("\n") for side in (one, other)]
-        return Judgement("different", first_difference(what, *changed), largest=found.largest)
-    for item in needed[:]:  # some change only what is equal on both sides
-        rest = [other_item for other_item in needed if other_item is not item]
-        if _measure(rest, one, other, rules) == found:
-            needed = rest
-    return replace(found, detail=detail, normalisers=(*used, *(item.name for item in needed)))
+        return Judgement("different", first_difference(what, one.split("\n"), other.split("\n")), largest=found.largest)
+    widgets = () if numbered == plain or _measure(media, needed, *plain, rules) == found else (WIDGET_IDS,)
+    names = {*widgets, *(item.name for item in needed)}
+    return replace(found, detail=detail, normalisers=tuple(name for name in NAMES if name in names))
 
 
-def _measure(normalisers: Sequence[Normaliser], one: str, other: str, rules: Rules) -> Judgement:
-    """The verdict on two texts that are not identical, after these normalisers."""
-    one, other = _apply(normalisers, one), _apply(normalisers, other)
+def _normalised(
+    media: str, one: str, other: str, rules: Rules
+) -> tuple[Judgement, Sequence[Normaliser], tuple[str, str]]:
+    """The best that normalisers make of two texts, those that it needs, and the texts after all that apply."""
+    needed: list[Normaliser] = []
+    sides = (one, other)
+    for item in applying_to(media, rules.without):  # one may apply only to what another has left
+        if (after := (item.apply(sides[0]), item.apply(sides[1]))) != sides:
+            sides = after
+            needed.append(item)
+    found = _compared(media, *sides, rules)
+    if found.verdict == "different":
+        # What puts things in order parts those that are close: one of them may be in the way.
+        for item in needed:
+            rest = [other_item for other_item in needed if other_item is not item]
+            if (without := _measure(media, rest, one, other, rules)).verdict != "different":
+                found, needed = without, rest
+                break
+    if found.verdict != "different":
+        for item in needed[:]:
+            rest = [other_item for other_item in needed if other_item is not item]
+            if _measure(media, rest, one, other, rules) == found:
+                needed = rest
+    return found, needed, sides
+
+
+def _measure(media: str, normalisers: Sequence[Normaliser], one: str, other: str, rules: Rules) -> Judgement:
+    for item in normalisers:
+        one, other = item.apply(one), item.apply(other)
+    return _compared(media, one, other, rules)
+
+
+def _compared(media: str, one: str, other: str, rules: Rules) -> Judgement:
+    """The verdict on what normalisers have left of two texts."""
     if one == other:
         return Judgement("equivalent")
-    largest = largest_difference(one, other)
+    largest = largest_difference(one, other, thousands=media in _PROSE)
     return Judgement("close" if largest is not None and largest <= rules.tolerance else "different", largest=largest)
-
-
-def _apply(normalisers: Sequence[Normaliser], text: str) -> str:
-    for item in normalisers:
-        text = item.apply(text)
-    return text
 
 
 def judge_picture(old: bytes, new: bytes, rules: Rules) -> Judgement:
     """Two pictures: of the same pixels, alike, or different."""
     if old == new:
         return IDENTICAL
+    if not rules.budget.unpack(pixels(old) + pixels(new)):
+        return beyond(old, new)
     alike = likeness(old, new)
     detail = f"{_digest(old)} became {_digest(new)}"
     if alike is None:
@@ -134,16 +184,48 @@ def judge_bytes(media: str, old: bytes, new: bytes, rules: Rules) -> Judgement:
         return judge_picture(old, new, rules)
     if old == new:
         return IDENTICAL
+    if is_array(old) and is_array(new):
+        return _judge_arrays(old, new, rules)
+    if ARCHIVE_TIMES not in rules.without and (pairs := paired_members(old, new, rules.budget)) is not None:
+        return _judge_members(pairs, old, new, rules)
     try:
         one, other = old.decode(), new.decode()
     except UnicodeDecodeError:
-        return Judgement("different", f"{_digest(old)} became {_digest(new)}")
+        return _by_digest(old, new)
     if _CONTROL.search(one) or _CONTROL.search(other):  # numbers that happen to be UTF-8
-        return Judgement("different", f"{_digest(old)} became {_digest(new)}")
+        return _by_digest(old, new)
     # Of what a terminal does with escapes and carriage returns a file knows nothing.
     on_disk = replace(rules, without=rules.without | {"colours", "progress-bars"})
-    known = media if media.startswith(("text/", "image/svg")) else "text/plain"
+    known = media if media.startswith(_KNOWN) else "text/plain"
     return judge_text(known, "line", Side(one), Side(other), on_disk)
+
+
+def _judge_arrays(old: bytes, new: bytes, rules: Rules) -> Judgement:
+    one, other = read_array(old), read_array(new)
+    if one is None or other is None or (largest := largest_array_difference(one, other)) is None:
+        return _by_digest(old, new)
+    verdict: Verdict = "close" if largest <= rules.tolerance else "different"
+    return Judgement(verdict, f"{_digest(old)} became {_digest(new)}: arrays of numbers", largest=largest)
+
+
+def _judge_members(pairs: Sequence[tuple[str, bytes, bytes]], old: bytes, new: bytes, rules: Rules) -> Judgement:
+    """Two archives whose members have the same names. An archive in an archive is just bytes."""
+    judgements = [Judgement("equivalent", f"{_digest(old)} became {_digest(new)}", (ARCHIVE_TIMES,))]
+    for name, one, other in pairs:
+        inside = replace(rules, without=rules.without | {ARCHIVE_TIMES})
+        found = judge_bytes(media_type(name), one, other, inside)
+        if found != IDENTICAL:
+            judgements.append(replace(found, detail=f"{name}: {found.detail}"))
+    return combined(judgements)
+
+
+def beyond(old: bytes, new: bytes) -> Judgement:
+    """The verdict when a comparison has cost as much as one may."""
+    return Judgement("different", f"{_digest(old)} became {_digest(new)}, by digest alone: {BEYOND}")
+
+
+def _by_digest(old: bytes, new: bytes) -> Judgement:
+    return Judgement("different", f"{_digest(old)} became {_digest(new)}")
 
 
 def _digest(data: bytes) -> str:
@@ -154,11 +236,21 @@ def first_difference(what: str, before: Sequence[str], after: Sequence[str]) -> 
     """The first place where two sequences of lines differ, for people; "" when they are equal."""
     for number, (one, other) in enumerate(zip_longest(before, after), 1):
         if one != other:
-            sides = ["nothing" if side is None else _shown(side) for side in (one, other)]
-            if None not in (one, other) and sides[0] == sides[1]:
-                sides = [_shown(side, _parting(str(one), str(other))) for side in (str(one), str(other))]
+            if one is None or other is None:
+                sides = ["nothing" if side is None else _shown(side) for side in (one, other)]
+            else:
+                sides = _told_apart(one, other)
             return f"{what} {number}: {sides[0]} became {sides[1]}"
     return ""
+
+
+def _told_apart(one: str, other: str) -> list[str]:
+    """Two texts so shown that a person sees where they differ: from where they part, and with what is invisible."""
+    for start in (0, _parting(one, other)):
+        sides = [_shown(side, start) for side in (one, other)]
+        if unicodedata.normalize("NFKC", sides[0]) != unicodedata.normalize("NFKC", sides[1]):
+            return sides
+    return [_shown(side, _parting(one, other), ascii) for side in (one, other)]
 
 
 def _parting(one: str, other: str) -> int:
@@ -167,7 +259,9 @@ def _parting(one: str, other: str) -> int:
     return max(part - 20, 0)
 
 
-def _shown(text: str, start: int = 0) -> str:
+def _shown(
+    text: str, start: int = 0, show: Callable[[str], str] = lambda piece: repr(strip_escapes(overwritten(piece)))
+) -> str:
     piece = text[start : start + _SHOWN]
     cut = "..." if start + _SHOWN < len(text) else ""
-    return f"{'...' if start else ''}{clean_text(piece)!r}{cut}"
+    return f"{'...' if start else ''}{show(piece)}{cut}"
