@@ -20,6 +20,7 @@ from engine.model import Limits, OutputFile, Source
 MAX_FILES = 100_000
 _CHUNK = 8 << 20
 _IGNORED = frozenset({"__pycache__", ".ipynb_checkpoints"})
+_ESCAPED = re.compile(rb"\\x([0-9a-f]{2})")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 #: freedesktop.org's shared MIME-info has names for what is not a file with content.
 _LINK = "inode/symlink"
@@ -42,12 +43,13 @@ def harvest_files(
     __pycache__ and .ipynb_checkpoints do not count.
     BadInput when there are more than MAX_FILES entries or ``max_bytes`` to read.
     """
-    before = {file.path: file for file in source.files}
+    before = {printable(file.path): file for file in source.files}
+    mounted = {printable(target) for target in inputs}
     found: list[OutputFile] = []
     seen: set[str] = set()
     budget = max_bytes
     for path, entry in _walk(project):
-        if path in inputs:
+        if path in mounted:
             continue
         seen.add(path)
         kind, size, digest, media = _describe(entry, budget)
@@ -56,7 +58,7 @@ def harvest_files(
         if old is None or (old.kind, old.digest) != (kind, digest):
             found.append(OutputFile(path, "added" if old is None else "changed", size, digest, media))
     for path, old in before.items():
-        if path not in seen and path not in inputs and not _IGNORED.intersection(path.split("/")):
+        if path not in seen and path not in mounted and not _IGNORED.intersection(path.split("/")):
             found.append(OutputFile(path, "deleted", old.size, old.digest, media_type(path)))
     return tuple(sorted(found, key=lambda item: item.path))
 
@@ -66,8 +68,8 @@ def read_output(project: Path, item: OutputFile, limit: int) -> bytes | None:
 
     No part of its path is followed when it is a link.
     """
-    *folders, name = item.path.split("/")
-    if any(part in ("", ".", "..") for part in (*folders, name)):
+    *folders, name = map(_on_disk, item.path.split("/"))
+    if any(part in ("", ".", "..") or "/" in part for part in (*folders, name)):
         return None
     with ExitStack() as opened:
         try:
@@ -182,6 +184,14 @@ def _too_much(what: str) -> BadInput:
 
 
 def printable(path: str) -> str:
-    """A path as text: bytes that are not UTF-8 and control characters as escapes."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+    """A path as text: bytes that are not UTF-8 and control characters as escapes.
+
+    The backslash before ``x`` is escaped itself, so that no two paths give one text; every other stays as it is.
+    """
+    text = os.fsencode(path.replace("\\x", "\\x5cx")).decode("utf-8", "backslashreplace")
+    return _CONTROL.sub(lambda match: "".join(f"\\x{byte:02x}" for byte in match[0].encode()), text)
+
+
+def _on_disk(name: str) -> str:
+    """The file name that ``printable`` made this of, as the os module takes it."""
+    return os.fsdecode(_ESCAPED.sub(lambda match: bytes([int(match[1], 16)]), name.encode()))

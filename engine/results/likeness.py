@@ -51,7 +51,7 @@ def pixels(data: bytes) -> int:
 
 def difference_picture(one: bytes, other: bytes) -> bytes:
     """A PNG of the first picture, pale, with what differs in red; empty when they cannot be laid on each other."""
-    from PIL import Image, ImageChops
+    from PIL import Image, ImageChops, ImageFilter
 
     first, second = _read(one), _read(other)
     if first is None or second is None or first.size != second.size:
@@ -60,8 +60,10 @@ def difference_picture(one: bytes, other: bytes) -> bytes:
     strongest = bands[0]
     for band in bands[1:]:
         strongest = ImageChops.lighter(strongest, band)
-    # The least difference must be seen: it begins at half strength.
-    mask = strongest.point([0, *(min(255, 128 + 4 * value) for value in range(1, 256))])
+    # The least and the smallest difference must be seen: it begins at half strength, and a dot gets five pixels.
+    mask = strongest.point([0, *(min(255, 128 + 4 * value) for value in range(1, 256))]).filter(
+        ImageFilter.MaxFilter(5)
+    )
     pale = Image.blend(first.convert("L").convert("RGB"), Image.new("RGB", first.size, "white"), 0.75)
     output = io.BytesIO()
     Image.composite(Image.new("RGB", first.size, (207, 34, 46)), pale, mask).save(output, "PNG")

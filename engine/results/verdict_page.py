@@ -15,26 +15,42 @@ from engine.results.markup import clean_markup
 from engine.results.page import MAX_PAGE, MAX_TEXT, POLICY
 from engine.results.text import overwritten, strip_escapes
 
+# Ours are told by data- attributes, which ``clean_markup`` leaves to no output: none can look like a verdict of ours.
 _STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; margin: 0 auto; max-width: 76rem; padding: 1.5rem; color: #1b1f24; }
-h1 { font-size: 1.4rem; } h2 { font-size: 1.05rem; margin: 0; display: inline; }
-.verdict { border-radius: 1em; color: white; font-weight: 600; padding: .1em .7em; }
-.identical, .equivalent { background: #1a7f37; } .close { background: #9a6700; } .different { background: #cf222e; }
-section { border-top: 1px solid #d0d7de; margin-top: 1.2rem; padding-top: 1rem; }
-.sides { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(0, 1fr)); grid-auto-flow: column; }
-figure { margin: .6rem 0 0; min-width: 0; } figcaption, .by { color: #57606a; font-size: .85rem; }
-pre { background: #f6f8fa; margin: .2rem 0; overflow-wrap: anywhere; padding: .6rem; white-space: pre-wrap; }
-del { background: #ffd7d5; text-decoration: none; } ins { background: #ccffd8; text-decoration: none; }
-img { background: white; border: 1px solid #d0d7de; height: auto; max-width: 100%; }
-table { border-collapse: collapse; } td, th { border: 1px solid #d0d7de; padding: .2rem .5rem; }
+:root { color-scheme: light dark; --ink: #1b1f24; --paper: #fff; --faint: #57606a; --line: #d0d7de; --shade: #f6f8fa;
+  --gone: #ffd7d5; --come: #ccffd8; --link: #0969da; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --paper: #0d1117; --faint: #9198a1; --line: #3d444d;
+  --shade: #161b22; --gone: #67060c; --come: #04411a; --link: #4493f8; } }
+body { background: var(--paper); color: var(--ink); font: 15px/1.45 system-ui, sans-serif; margin: 0 auto;
+  max-width: 76rem; padding: 1.5rem clamp(.8rem, 3vw, 1.5rem); }
+h1 { font-size: 1.4rem; overflow-wrap: anywhere; } section > h2 { display: inline; font-size: 1.05rem; margin: 0; }
+h2, [data-by] { overflow-wrap: anywhere; }
+[data-verdict] { border-radius: 1em; color: white; font-size: .85rem; font-weight: 600; padding: .1em .7em; }
+[data-verdict=identical], [data-verdict=equivalent] { background: #1a7f37; }
+[data-verdict=close] { background: #9a6700; } [data-verdict=different] { background: #cf222e; }
+section { border-top: 1px solid var(--line); margin-top: 1.2rem; padding-top: 1rem; }
+[data-by], figcaption { color: var(--faint); font-size: .85rem; } p[data-by] { margin: .4rem 0; }
+[data-sides] { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 18rem), 1fr)); }
+[data-sides] > figure { margin: .3rem 0 0; min-width: 0; }
+pre { background: var(--shade); border-radius: .3rem; margin: .2rem 0; overflow-wrap: anywhere; padding: .6rem;
+  white-space: pre-wrap; }
+pre > del { background: var(--gone); text-decoration: none; }
+pre > ins { background: var(--come); text-decoration: none; }
+figure > img { background: white; border: 1px solid var(--line); box-sizing: border-box; height: auto;
+  max-width: 100%; }
+/* Notebooks colour their tables for a white page; nothing of them reaches beyond their box. */
+[data-output] { background: white; border: 1px solid var(--line); border-radius: .3rem; color: #1b1f24;
+  color-scheme: light; contain: content; margin: .2rem 0; overflow: auto; padding: .6rem; }
+[data-output] table { border-collapse: collapse; font-size: .9rem; }
+[data-output] :is(td, th) { border: 1px solid #d0d7de; padding: .2rem .5rem; }
 """
 _PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="referrer" content="no-referrer">
+<meta name="referrer" content="no-referrer"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title><style>{style}</style></head>
 <body><h1>{title}</h1>
-<p><span class="verdict {verdict}">{verdict}</span> {summary}</p>
+<p><span data-verdict="{verdict}">{verdict}</span> {summary}</p>
 {sections}
 </body></html>
 """
@@ -52,7 +68,7 @@ def render_comparison(
                        for verdict in ("equivalent", "close", "different"))  # fmt: skip
     off = f" Switched off: {', '.join(comparison.without)}." if comparison.without else ""
     summary = (
-        f"{comparison.units} units compared: {counts}, all others identical. "
+        f"{comparison.units} {'unit' if comparison.units == 1 else 'units'} compared: {counts}, all others identical. "
         f"Numbers are close up to a relative difference of {comparison.tolerance:g}.{off}"
     )
     units = {id(difference): unit for difference, unit in differing}
@@ -74,9 +90,9 @@ def _sections(differences: Sequence[Difference], units: dict[int, Unit], names: 
         left -= len(sides)
         by = ", ".join(_measures(item))
         yield (
-            f'<section><h2>{_text(item.where)}</h2> <span class="verdict {item.verdict}">{item.verdict}</span> '
-            f'<span class="by">{_text(by)}</span><p class="by">{_text(item.detail)}</p>'
-            f'<div class="sides">{sides}</div></section>'
+            f'<section><h2>{_text(item.where)}</h2> <span data-verdict="{item.verdict}">{item.verdict}</span> '
+            f"<span data-by>{_text(by)}</span><p data-by>{_text(item.detail)}</p>"
+            f"<div data-sides>{sides}</div></section>"
         )
 
 
@@ -118,11 +134,11 @@ def _rendered(media: str, text: str, other: str | None, mark: str = "") -> str:
     if media in PICTURES:
         return _picture(media, text)
     if media == "text/html" and len(text) <= MAX_TEXT and (looks := clean_markup(text)).strip():
-        return looks
+        return f"<div data-output>{looks}</div>"
     lines = _clean(text).split("\n")
     others = frozenset(_clean(other).split("\n")) if other is not None else frozenset(lines)
     marked = (f"<{mark}>{html.escape(line)}</{mark}>" if line not in others else html.escape(line) for line in lines)
-    return f"<pre>{chr(10).join(marked)}</pre>" if text else '<p class="by">nothing</p>'
+    return f"<pre>{chr(10).join(marked)}</pre>" if text else "<p data-by>nothing</p>"
 
 
 def _clean(text: str) -> str:
@@ -134,7 +150,7 @@ def _picture(media: str, encoded: str) -> str:
     try:
         data = base64.b64encode(base64.b64decode(encoded)).decode()
     except (binascii.Error, ValueError):
-        return '<p class="by">not a picture</p>'
+        return "<p data-by>not a picture</p>"
     return f'<img alt="" src="data:{media};base64,{data}">'
 
 

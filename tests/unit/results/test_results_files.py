@@ -11,10 +11,10 @@ from engine import store
 from engine.digests import sha256_bytes
 from engine.errors import BadInput
 from engine.files import remove_tree
-from engine.model import Source
+from engine.model import Source, SourceFile
 from engine.progress import Silent
 from engine.results import files as files_module
-from engine.results import harvest_files
+from engine.results import harvest_files, read_output
 from engine.settings import Home
 
 
@@ -149,3 +149,19 @@ def test_media_types(tree: tuple[Path, Source], name: str, kind: str) -> None:
     (tree[0] / name).touch()
     (item,) = harvest_files(*tree)
     assert item.media_type == kind
+
+
+def test_no_two_names_become_one(tmp_path: Path) -> None:
+    names = [b"\xff", b"\\xff", b"\\x5cxff", b"\x85", "\x85".encode(), b"\x01", b"\\x01", b"\\", b"\\\\xff"]
+    for number, name in enumerate(names):
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_text(str(number))
+    found = harvest_files(tmp_path, Source("", (), (), ()))
+    assert len({item.path for item in found}) == len(names)
+    assert {read_output(tmp_path, item, 9) for item in found} == {str(number).encode() for number in range(len(names))}
+    assert all(item.path.isprintable() for item in found)
+
+
+def test_a_name_with_a_backslash_that_the_project_had(tmp_path: Path) -> None:
+    (tmp_path / "a\\x41").write_text("x")
+    source = Source("", (SourceFile("a\\x41", "file", sha256_bytes(b"x"), 1),), (), ())
+    assert harvest_files(tmp_path, source) == ()

@@ -96,10 +96,39 @@ def test_runs_nothing_and_fetches_nothing(markup: str) -> None:
         ("<img src='https://x/y.png' alt='a plot'>", "<em>[a plot]</em>"),
         ("<img src='https://x/y.png'>", ""),
         (b"\xff", "\ufffd"),
+        ("<a href=' java\nscript:alert(1)'>x</a>", "<a>x</a>"),
+        ("<a href='&#106;avascript:alert(1)'>x</a>", "<a>x</a>"),
+        ("<b onclick=x style='position:fixed;color:red'>x", '<b style="color:red;">x</b>'),
+        ("<svg><b>x</svg><math>y", "<b>xy</b>"),
+        ("<i title='\"><u>'>x", '<i title="&quot;&gt;&lt;u&gt;">x</i>'),
+        ("<p>a<p>b<ul><li>1<li>2", "<p>a</p><p>b</p><ul><li>1</li><li>2</li></ul>"),
+        ("<table><tr><td>1<td>2<tr><td>3", "<table><tr><td>1</td><td>2</td></tr><tr><td>3</td></tr></table>"),
+        ("<!-- <b> -->x<!-- never", "x"),
+        ("&lt;b&gt; &amp;amp; 1<2", "&lt;b&gt; &amp;amp; 1&lt;2"),
+        ("</p></div>x<b never ends", "x"),
     ],
 )
 def test_markup(markup: str | bytes, cleaned: str) -> None:
     assert clean_markup(markup) == cleaned
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["<div>", "<b>", "<li><div>", "<p>x", "<div><b></b></div>", "<b><p></b>", "<p><b title=1><p>y</p>", "<",
+     "<a ", "<!--", "<b '", "</div>", "<a><div>",
+     "<td><table>", "<b title=1>x</b>", "&", "<b a=1 b=2 ", "<img alt=1>", "<style>"],
+)  # fmt: skip
+def test_hostile_markup_costs_no_more_than_its_length(piece: str) -> None:
+    began = time.process_time()
+    cleaned = clean_markup("<table>" + piece * (200_000 // len(piece)))
+    assert time.process_time() - began < 3
+    assert len(cleaned) < 2_000_000
+
+
+def test_nesting_is_bounded_and_text_kept() -> None:
+    cleaned = clean_markup("<div>" * 5_000 + "deep")
+    assert cleaned.count("<div>") == 64
+    assert "deep" in cleaned
 
 
 def test_long_output_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:

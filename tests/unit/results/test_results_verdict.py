@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import base64
 import io
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -12,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, PngImagePlugin
 
-from engine.model import Comparison, Json
+from engine.model import Comparison, Json, OutputFile
 from engine.results import Evidence, Rules, compare
+from engine.results.budget import Budget
 from engine.results.closeness import largest_difference
 from engine.results.judging import Side, judge_bytes, judge_text
 from engine.results.likeness import ALIKE, likeness
@@ -190,6 +193,103 @@ def test_pictures(other: bytes, verdict: str) -> None:
         assert ALIKE <= found.likeness < 1
 
 
+def drawn(line: tuple[int, int, int] | None, *, shift: int = 0, size: tuple[int, int] = (800, 600)) -> bytes:
+    """A white picture with an edge drawn at a quarter of a pixel, and a thin line somewhere."""
+    large = Image.new("RGB", (size[0] * 4, size[1] * 4), "white")
+    ImageDraw.Draw(large).ellipse((400, 400 + shift, 1200, 1200 + shift), fill=(31, 119, 180))
+    small = large.resize(size, Image.Resampling.BOX)
+    if line:
+        ImageDraw.Draw(small).line((500, 300, 540, 300), fill=line)
+    output = io.BytesIO()
+    small.save(output, "PNG")
+    return output.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "verdict"),
+    [
+        (drawn(None), drawn((0, 0, 0)), "different"),  # the mean of all windows is above 0.99 in each of these
+        (drawn(None), drawn((225, 225, 225)), "different"),
+        (drawn((255, 0, 0)), drawn((0, 130, 0)), "different"),  # of one luminance
+        (drawn((255, 0, 0)), drawn((251, 3, 2)), "close"),
+        (drawn((0, 0, 0)), drawn((0, 0, 0), shift=4), "different"),  # a whole pixel
+    ],
+)
+def test_a_small_change_in_a_large_white_picture_is_seen(one: bytes, other: bytes, verdict: str) -> None:
+    found = judge_bytes("image/png", one, other, Rules())
+    assert found.verdict == verdict
+    assert f"likeness {found.likeness:.4f}" in found.detail
+
+
+def test_the_noise_of_drawing_edges_is_close() -> None:
+    def jpeg(quality: int) -> bytes:
+        output = io.BytesIO()
+        Image.open(io.BytesIO(drawn(None))).save(output, "JPEG", quality=quality)
+        return output.getvalue()
+
+    def rough(by: int) -> bytes:
+        drawing = Image.open(io.BytesIO(drawn(None)))
+        output = io.BytesIO()
+        edges = [value + by if 100 < value < 220 and i % 2 else value for i, value in enumerate(drawing.tobytes())]
+        Image.frombytes("RGB", drawing.size, bytes(edges)).save(output, "PNG")
+        return output.getvalue()
+
+    assert judge_bytes("image/png", rough(0), rough(4), Rules()).verdict == "close"
+    assert judge_bytes("image/jpeg", jpeg(95), jpeg(94), Rules()).verdict == "close"
+
+
+def test_a_comparison_has_a_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        import_module("engine.results.compare"), "Budget", lambda: Budget(bytes_left=100, pixels_left=9_000)
+    )
+    cells = [code(stream(f"<f at 0x7f{side}>" + "x" * 30)) for side in ("11aa22", "33cc44")]
+    one, other = (Evidence("completed", executed(cell, cell)) for cell in cells)
+    verdicts = [item.verdict for item in compare(one, other).differences]
+    assert verdicts == ["equivalent", "different"]
+    assert "by digest alone" in compare(one, other).differences[1].detail
+    assert compare(one, one).verdict == "identical"
+    pictures = [display({"image/png": base64.b64encode(picture(shade=shade)).decode()}) for shade in (0, 2)]
+    one, other = (Evidence("completed", executed(item, item)) for item in pictures)
+    assert [item.verdict for item in compare(one, other).differences] == ["close", "different"]
+    large = tuple(OutputFile("f", "added", 200, digest, "text/plain") for digest in ("sha256:1", "sha256:2"))
+    one, other = (Evidence("completed", executed(), (file,), pytest.fail) for file in large)
+    assert "by digest alone" in compare(one, other).differences[0].detail
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "verdict"),
+    [
+        ("a  b", "a b", "different"),
+        ("if x:\n  y", "if x:\n    y", "different"),
+        ("0.1234567\n\nif x:\n  y", "0.12345678\n\nif x:\n    y", "different"),
+        ("0.1234567\n  y", "0.1234568\n    y", "different"),  # no number became longer
+        ("     a    b\n0  1.5  2.5", "     a          b\n0  1.5  2.5000001", "close"),
+        ("array([ 0.1, 2. ])", "array([0.1000001, 2.       ])", "close"),
+        ("[1.e+00 1.e-17]", "[ 1.e+00 -1.e-17]", "close"),
+        ("1e-05", "0.00001", "close"),
+        ("12.500001%", "12.500002%", "close"),
+        ("1,999.9999999", "2,000.0000001", "close"),
+        ("1,234,567.8", "1,234,568.1", "close"),
+        ("1,234,567", "1,234,568", "different"),
+        ("(1.5+2.0000001j)", "(1.5+2.0000002j)", "close"),
+        ("(1.5+2e-17j)", "(1.5-3e-17j)", "close"),
+        ("(1.5+2.1j)", "(1.5+2.2j)", "different"),
+        ("nan 1.5", "nan 1.5000001", "close"),
+        ("nan", "1.5", "different"),
+        ("inf", "-inf", "different"),
+        ("v1.2.3", "v1.2.4", "different"),
+        ("2026-11-02", "2026-11-03", "different"),
+    ],
+)
+def test_numbers_in_text(one: str, other: str, verdict: str) -> None:
+    for sides in ((one, other), (other, one)):
+        assert judge_text("text/plain", "line", *map(Side, sides), Rules()).verdict == verdict
+
+
+def test_commas_part_columns_of_a_csv_file() -> None:
+    assert judge_bytes("text/csv", b"1,999.9999999", b"2,000.0000001", Rules()).verdict == "different"
+
+
 def test_a_picture_that_promises_too_much_is_not_unpacked() -> None:
     huge = io.BytesIO()
     Image.new("1", (20_000, 20_000)).save(huge, "PNG")
@@ -259,6 +359,19 @@ def test_ten_thousand_cells_that_all_differ() -> None:
     result = compare(document(0.1), document(0.10000001))
     assert (result.verdict, result.units) == ("close", 20_000)
     assert time.process_time() - began < 5
+
+
+def test_ten_thousand_mixed_cells_of_which_a_fifth_differs() -> None:
+    import time
+
+    from benchmarks.compare import mixed
+
+    old, new = mixed(10_000, 2_000)
+    began = time.process_time()
+    result = compare(old, new)
+    assert time.process_time() - began < 5
+    assert (result.verdict, len(result.differences)) == ("close", 2_001)  # and the series of the scalar
+    assert {name for item in result.differences for name in item.normalisers} == {"addresses", "html-ids", "timings"}
 
 
 def test_normalisers_are_for_their_types_and_can_be_switched_off() -> None:

@@ -33,12 +33,12 @@ def test_both_sides_with_what_differs_marked() -> None:
     assert "<del>same" not in text
     assert text.index("the old") < text.index("the new")
     assert "a &lt;title&gt;" in text
-    assert '<span class="verdict different">different</span> 1 units compared' in text
+    assert '<span data-verdict="different">different</span> 1 unit compared' in text
 
 
 def test_identical_runs_have_a_page_too() -> None:
     document = executed(stream("a"))
-    assert "verdict identical" in page(document, document)
+    assert 'data-verdict="identical"' in page(document, document)
     assert "<section>" not in page(document, document)
 
 
@@ -52,6 +52,18 @@ def test_nothing_of_a_notebook_runs_or_is_fetched() -> None:
     assert not re.search(r"<[^>]+ on\w+=", text)
     assert not re.search(r"<[^>]+(src|href)=\"http", text)
     assert "<b>bold</b>" in text
+
+
+def test_no_output_can_look_like_a_verdict() -> None:
+    fake = (
+        '<section><h2 data-by>cell 9</h2><p data-verdict="identical" class="verdict identical">identical</p></section>'
+    )
+    text = page(executed(display({"text/html": fake})), executed(display({"text/html": "x"})))
+    assert re.findall(r'data-verdict="(\w+)', text.partition("<body>")[2]) == ["different", "different"]
+    (output,) = re.findall("<div data-output>(.*cell 9.*?)</div>", text)
+    assert "data-" not in output
+    assert "<section" not in output
+    assert ".verdict" not in text
 
 
 def test_pictures_come_with_their_difference() -> None:
