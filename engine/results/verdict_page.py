@@ -38,7 +38,7 @@ pre > del { background: var(--gone); text-decoration: none; }
 pre > ins { background: var(--come); text-decoration: none; }
 figure > img { background: white; border: 1px solid var(--line); box-sizing: border-box; height: auto;
   max-width: 100%; }
-/* Notebooks colour their tables for a white page; nothing of them reaches beyond their box. */
+/* Notebooks colour their tables for a white page; no part of an output is painted beyond its box. */
 [data-output] { background: white; border: 1px solid var(--line); border-radius: .3rem; color: #1b1f24;
   color-scheme: light; contain: content; margin: .2rem 0; overflow: auto; padding: .6rem; }
 [data-output] table { border-collapse: collapse; font-size: .9rem; }
