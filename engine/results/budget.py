@@ -16,10 +16,12 @@ class Budget:
 
     bytes_left: int = MAX_BYTES
     pixels_left: int = MAX_PIXELS
+    refused: int = 0  # how often somebody asked for more
 
     def read(self, count: int) -> bool:
         """Whether so many more bytes may be looked at; then they count as used."""
         if count > self.bytes_left:
+            self.refused += 1
             return False
         self.bytes_left -= count
         return True
@@ -27,6 +29,7 @@ class Budget:
     def unpack(self, count: int) -> bool:
         """The same for the pixels of pictures."""
         if count > self.pixels_left:
+            self.refused += 1
             return False
         self.pixels_left -= count
         return True

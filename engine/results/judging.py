@@ -186,8 +186,11 @@ def judge_bytes(media: str, old: bytes, new: bytes, rules: Rules) -> Judgement:
         return IDENTICAL
     if is_array(old) and is_array(new):
         return _judge_arrays(old, new, rules)
+    refused = rules.budget.refused
     if ARCHIVE_TIMES not in rules.without and (pairs := paired_members(old, new, rules.budget)) is not None:
         return _judge_members(pairs, old, new, rules)
+    if rules.budget.refused > refused:
+        return beyond(old, new)
     try:
         one, other = old.decode(), new.decode()
     except UnicodeDecodeError:
