@@ -43,6 +43,11 @@ _TIMINGS = (
     r"(?<= in )\d{1,9}\.\d{1,15} ?sec(?:ond)?s?(?=[.,;)!]{0,3}(?:\n|$))",
 )
 _DONE_IN = re.compile(rf"\b(?P<said>(?i:(?:ran|done|completed|finished)|(?:{_DONE})\b[^\n]{{0,60}}?) in ){_DURATION}")
+#: Every line that one of these patterns can fit has one of these, in small letters: most lines have none.
+_TIMING_SIGNS = (
+    " in ", "time", "loop", "took", "elapsed", "eta: ", "seconds", "compiler", "parser",
+    "/step", "/epoch", "/iter", "/batch", "/sample",
+)  # fmt: skip
 _IPYTHON_FILES = (
     r"/tmp/ipykernel_\d{1,20}/\d{1,20}\.py",  # noqa: S108 - what notebooks print
     r"<ipython-input-\d{1,20}-[0-9a-f]{1,40}>",
@@ -125,7 +130,12 @@ def _colours(text: str) -> str:
 
 
 def _timings(text: str) -> str:
-    return _DONE_IN.sub(r"\g<said><time>", _ANY_TIMING.sub("<time>", text))
+    lines = text.split("\n")
+    for number, line in enumerate(lines):
+        small = line.lower()
+        if any(sign in small for sign in _TIMING_SIGNS):
+            lines[number] = _DONE_IN.sub(r"\g<said><time>", _ANY_TIMING.sub("<time>", line))
+    return "\n".join(lines)
 
 
 def _temporary_paths(text: str) -> str:
