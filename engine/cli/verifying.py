@@ -82,7 +82,7 @@ def verify(
                 f"There is no folder {page.parent} to write the page to.", "Make it, or choose another path."
             )
         try:
-            write_atomic(page, found.page().encode())
+            write_atomic(page, found.page(found.causes).encode())
         except OSError as error:
             raise BadInput(f"The page {page} cannot be written: {error.strerror}.", "Choose another path.") from error
     if as_json:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -22,7 +22,7 @@ class Verification:
     run: Record
     other: Record | None
     comparison: Comparison
-    page: Callable[[], str]  # HTML; see ``results.render_comparison``
+    page: Callable[[Sequence[Cause]], str]  # HTML with these causes; see ``results.render_comparison``
     causes: tuple[Cause, ...] = ()  # of what is not good enough, after a diagnosis
     experiments: tuple[Record, ...] = ()
 

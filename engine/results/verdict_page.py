@@ -7,7 +7,7 @@ import binascii
 import html
 from collections.abc import Iterator, Sequence
 
-from engine.model import Comparison, Difference
+from engine.model import Cause, Comparison, Difference
 from engine.results.compare import Shown, Unit
 from engine.results.judging import PICTURES
 from engine.results.likeness import difference_picture
@@ -57,7 +57,11 @@ _PAGE = """<!DOCTYPE html>
 
 
 def render_comparison(
-    comparison: Comparison, differing: Sequence[tuple[Difference, Unit]], title: str, names: tuple[str, str]
+    comparison: Comparison,
+    differing: Sequence[tuple[Difference, Unit]],
+    title: str,
+    names: tuple[str, str],
+    causes: Sequence[Cause] = (),
 ) -> str:
     """A whole page of what ``examine`` gave; ``names`` say what the old and the new side are.
 
@@ -78,22 +82,30 @@ def render_comparison(
         style=_STYLE,
         verdict=comparison.verdict,
         summary=html.escape(summary),
-        sections="\n".join(_sections(comparison.differences, units, names)),
+        sections="\n".join(_sections(comparison.differences, units, names, causes)),
     )
 
 
-def _sections(differences: Sequence[Difference], units: dict[int, Unit], names: tuple[str, str]) -> Iterator[str]:
+def _sections(
+    differences: Sequence[Difference], units: dict[int, Unit], names: tuple[str, str], causes: Sequence[Cause]
+) -> Iterator[str]:
     left = MAX_PAGE
     for item in differences:
         unit = units.get(id(item))
         sides = "".join(_figures(unit, names)) if unit is not None and left > 0 else ""
         left -= len(sides)
         by = ", ".join(_measures(item))
+        why = "".join(_cause(cause) for cause in causes if cause.unit == item.where)
         yield (
             f'<section><h2>{_text(item.where)}</h2> <span data-verdict="{item.verdict}">{item.verdict}</span> '
-            f"<span data-by>{_text(by)}</span><p data-by>{_text(item.detail)}</p>"
+            f"<span data-by>{_text(by)}</span><p data-by>{_text(item.detail)}</p>{why}"
             f"<div data-sides>{sides}</div></section>"
         )
+
+
+def _cause(cause: Cause) -> str:
+    enters = f"enters at <code>{_text(cause.enters)}</code>; " if cause.enters else ""
+    return f"<p><b>{cause.kind}</b>: {enters}{_text(cause.evidence)}</p>"
 
 
 def _measures(item: Difference) -> Iterator[str]:

@@ -9,7 +9,7 @@ import re
 from executed_builders import code, display, executed, stream
 from PIL import Image
 
-from engine.model import Json, OutputFile
+from engine.model import Cause, Json, OutputFile
 from engine.results import Evidence, Rules, examine, render_comparison
 from engine.results.likeness import difference_picture
 
@@ -92,3 +92,16 @@ def test_escapes_and_lengths_are_bounded() -> None:
     assert "\x1b" not in text
     assert "more characters]" in text
     assert len(text) < 300_000
+
+
+def test_a_difference_comes_with_its_causes() -> None:
+    found = examine(
+        Evidence("completed", executed(stream("1\n"))), Evidence("completed", executed(stream("2\n"))), Rules()
+    )
+    causes = (
+        Cause("cell 1 stdout", 1, "random", "seen in <b>", "cell 1 line 1: a < b"),
+        Cause("other", 2, "clock", "no"),
+    )
+    text = render_comparison(*found, "title", ("old", "new"), causes)
+    assert "<b>random</b>: enters at <code>cell 1 line 1: a &lt; b</code>; seen in &lt;b&gt;" in text
+    assert "clock" not in text
