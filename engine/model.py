@@ -403,10 +403,30 @@ class Record:
     outcome: Outcome | None = None  # None while the run is under way
     scalars: Mapping[str, float] = field(default_factory=dict)  # name to last value
     outputs: tuple[OutputFile, ...] = ()
-    files: Mapping[str, str] = field(default_factory=dict)  # digest of each file of the run directory
+    files: Mapping[str, str] = field(default_factory=dict)  # in old records only: digests, before there was a manifest
     rerun_of: str = ""
     parent: str = ""  # the run from whose spec this one's was derived
     experiment: str = ""  # of a run that was made to find causes: what was held or changed
     comparison: Comparison | None = None
     notes: tuple[str, ...] = ()  # what the user was told and a reader should know: secrets left out, ...
     schema: int = 2
+
+
+@dataclass(frozen=True)
+class Seal:
+    """The digest over every file of a finished run, and whose signature it carries."""
+
+    digest: str = ""  # of the manifest; empty when the run is not sealed
+    signature: Literal["unsigned", "trusted", "unknown", "bad"] = "unsigned"
+    signer: str = ""  # the name in allowed_signers, else the key's fingerprint
+    reason: str = ""  # why a signature is missing where there should be one, or is bad
+    late: bool = False  # sealed or entered into the ledger after the fact
+
+    def __str__(self) -> str:
+        told = {
+            "unsigned": "unsigned",
+            "trusted": f"signed by {self.signer} (trusted)",
+            "unknown": f"signed by {self.signer} (unknown key)",
+            "bad": "bad signature",
+        }[self.signature]
+        return f"{told}: {self.reason}" if self.reason else told

@@ -27,6 +27,11 @@ class Home:
         return self.root / "runs"
 
     @property
+    def trash(self) -> Path:
+        """Run directories that were deleted, as they were."""
+        return self.root / "trash"
+
+    @property
     def blobs(self) -> Path:
         """Content by digest: source files and declared inputs."""
         return self.root / "blobs"

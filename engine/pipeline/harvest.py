@@ -40,7 +40,8 @@ def finish(run: store.RunDirectory, record: Record, outcome: Outcome, source: So
             missing = tuple(Difference("results", reason) for reason in unusable)
             comparison = replace(comparison, verdict="different", differences=(*missing, *comparison.differences))
         finished = replace(finished, comparison=comparison)
-    return store.publish(run, finished, document, scalars, results.harvest_pictures(document))
+    store.publish(run, finished, document, scalars, results.harvest_pictures(document))
+    return finished
 
 
 def _compare(home: Home, record: Record, document: Json, project: Path) -> Comparison | None:

@@ -45,6 +45,8 @@ def settle(home: Home, progress: Progress) -> frozenset[str]:
     The container outlives its process, so such a run may have completed. Without an engine nothing
     can be said about containers, and so nothing is decided.
     """
+    for done in store.catch_up(home):
+        progress.say(done)
     left = store.unfinished(home)
     if not left:
         return frozenset()

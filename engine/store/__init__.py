@@ -1,27 +1,49 @@
 """The home: source snapshots, inputs and runs by digest and id, and an index over them."""
 
 from engine.store.directory import RunDirectory, open_run, read_log, read_source
-from engine.store.index import Summary, damaged_runs, find_run, list_runs, load_record, unfinished
+from engine.store.histories import Comment, History
+from engine.store.index import (
+    Summary,
+    damaged_runs,
+    find_run,
+    history_of,
+    list_runs,
+    load_record,
+    unfinished,
+)
 from engine.store.inputs import keep_input, keep_inputs, materialise
+from engine.store.keeping import catch_up, comment, delete, label
+from engine.store.ledger import append as log
 from engine.store.record import new_id, now, plain_flags, record_to_json
 from engine.store.runs import adopt, begin_run, discard, publish, sweep, verify_run
+from engine.store.sealing import known_keys, logged_seal, read_seal
 from engine.store.source import checkout, find_project_root, folder_in, snapshot
 
 __all__ = [
+    "Comment",
+    "History",
     "RunDirectory",
     "Summary",
     "adopt",
     "begin_run",
+    "catch_up",
     "checkout",
+    "comment",
     "damaged_runs",
+    "delete",
     "discard",
     "find_project_root",
     "find_run",
     "folder_in",
+    "history_of",
     "keep_input",
     "keep_inputs",
+    "known_keys",
+    "label",
     "list_runs",
     "load_record",
+    "log",
+    "logged_seal",
     "materialise",
     "new_id",
     "now",
@@ -29,6 +51,7 @@ __all__ = [
     "plain_flags",
     "publish",
     "read_log",
+    "read_seal",
     "read_source",
     "record_to_json",
     "snapshot",

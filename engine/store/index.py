@@ -14,13 +14,15 @@ from engine.digests import PREFIX
 from engine.errors import BadInput, NbsealError, VerificationFailed
 from engine.model import FlagValue, Outcome, Record, Status
 from engine.settings import Home
+from engine.store import histories
 from engine.store.directory import open_run
+from engine.store.histories import History
 from engine.store.locks import is_owned
 from engine.store.migration import SCHEMA
 from engine.store.record import RUN_ID, plain_flags, read_record, read_record_json
 
 #: Another number here makes every home build its index anew. A new schema does so too: rows say what cannot be read.
-_VERSION = 100 * SCHEMA + 2
+_VERSION = 100 * SCHEMA + 3
 _COLUMNS = (
     "id", "stamp", "problem", "hash", "status", "notebook", "image", "created", "duration",
     "flags", "scalars", "verdict", "rerun_of", "experiment",
@@ -46,19 +48,39 @@ class Summary:
     verdict: str
     rerun_of: str
     experiment: str
+    history: History
 
 
 def list_runs(home: Home) -> tuple[Summary, ...]:
     """All readable runs, newest first. A run whose owner died is "lost". Damaged ones: ``damaged_runs``."""
     with _index(home) as database:
         rows = database.execute("SELECT * FROM runs WHERE problem = '' ORDER BY created DESC, id").fetchall()
-    return tuple(_summary(home, row) for row in rows)
+        known = histories.histories(database)
+    return tuple(_summary(home, row, known.get(row[0], History())) for row in rows)
 
 
 def damaged_runs(home: Home) -> Mapping[str, str]:
     """Ids of run directories whose run.json cannot be read, and the sentence that says why."""
     with _index(home) as database:
         return dict(database.execute("SELECT id, problem FROM runs WHERE problem != '' ORDER BY id").fetchall())
+
+
+def history_of(home: Home, run_id: str) -> tuple[History, tuple[histories.Comment, ...]]:
+    """What the ledger says of a run, and what people said of it."""
+    with _index(home) as database:
+        return histories.history(database, run_id), histories.comments(database, run_id)
+
+
+def all_histories(home: Home) -> Mapping[str, History]:
+    """What the ledger says of every run, also of those that are not there any more."""
+    with _index(home) as database:
+        return histories.histories(database)
+
+
+def statuses(home: Home) -> Mapping[str, str]:
+    """The status in the record of every run that is there; empty for a damaged one."""
+    with _index(home) as database:
+        return dict(database.execute("SELECT id, status FROM runs").fetchall())
 
 
 def unfinished(home: Home) -> tuple[str, ...]:
@@ -146,6 +168,7 @@ def _synchronised(home: Home, database: sqlite3.Connection) -> sqlite3.Connectio
         if database.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
             _create(database)
         _synchronise(home, database)
+        histories.synchronise(home, database)
     except BaseException:
         database.close()
         raise
@@ -156,8 +179,10 @@ def _create(database: sqlite3.Connection) -> None:
     with database:
         database.execute("BEGIN IMMEDIATE")
         if database.execute("PRAGMA user_version").fetchone()[0] != _VERSION:  # not made by another just now
-            database.execute("DROP TABLE IF EXISTS runs")
-            database.execute(_TABLE)
+            for name in ("runs", *histories.NAMES):
+                database.execute(f"DROP TABLE IF EXISTS {name}")
+            for table in (_TABLE, *histories.TABLES):
+                database.execute(table)
             database.execute(f"PRAGMA user_version = {_VERSION}")
 
 
@@ -228,7 +253,7 @@ def _fields(home: Home, run_id: str) -> tuple[Any, ...]:
     )
 
 
-def _summary(home: Home, row: tuple[Any, ...]) -> Summary:
+def _summary(home: Home, row: tuple[Any, ...], history: History) -> Summary:
     (
         run_id,
         _,
@@ -249,5 +274,5 @@ def _summary(home: Home, row: tuple[Any, ...]) -> Summary:
         status = "lost"
     return Summary(
         run_id, run_hash, status, notebook, image, created, duration,
-        json.loads(flags), json.loads(scalars), verdict, rerun_of, experiment,
+        json.loads(flags), json.loads(scalars), verdict, rerun_of, experiment, history,
     )  # fmt: skip

@@ -39,6 +39,8 @@ def record_to_json(record: Record) -> Json:
     """run.json: every field of the record; non-finite scalars are strings (see ``json_number``)."""
     document: Json = _converter().unstructure(record)
     document["scalars"] = {name: json_number(value) for name, value in record.scalars.items()}
+    if not record.files:  # the manifest has taken its place
+        del document["files"]
     return document
 
 

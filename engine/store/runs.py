@@ -1,8 +1,9 @@
 """The life of a run directory: begun whole, published whole, and settled by another process if its owner dies.
 
 A run is made under a temporary name and renamed into place with a run.json that says "running".
-Publishing writes everything else first and run.json last. So a process that is killed anywhere
-leaves either nothing, or a run that says "running" and whose lock is free, or a finished one.
+Publishing writes everything else first, then the manifest over all of it, and run.json last. So a process that is
+killed anywhere leaves either nothing, or a run that says "running" and whose lock is free, or a finished one, whose
+entry in the ledger is made by the next command if it is missing.
 """
 
 from __future__ import annotations
@@ -13,14 +14,13 @@ import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 
-from engine.digests import sha256_file
 from engine.errors import VerificationFailed
 from engine.files import open_regular, remove_tree, sync_directory, write_atomic
 from engine.model import Json, Record, Scalar, Source
 from engine.settings import EXIT_FILE, Home
+from engine.store import ledger, sealing
 from engine.store.directory import (
     RunDirectory,
     json_bytes,
@@ -61,7 +61,10 @@ def begin_run(
             run = open_run(home, record.id)
             staged.rename(run.path)
             sync_directory(home.runs)
+            ledger.append(home, "begun", run=record.id, hash=record.hash)
         except BaseException:
+            if not staged.exists() and open_run(home, record.id).path.exists():
+                open_run(home, record.id).path.rename(staged)
             remove_tree(staged)
             disown(home, record.id)
             raise
@@ -88,8 +91,8 @@ def publish(
     document: Json,
     scalars: tuple[Scalar, ...],
     pictures: Mapping[str, bytes],
-) -> Record:
-    """Finish a run that this process owns; the record as written, with the digest of every file.
+) -> None:
+    """Finish a run that this process owns: write what came out, seal it, enter it into the ledger.
 
     ``record`` has the final status; ``document`` is the executed notebook; ``pictures`` are file
     names and bytes for images/. Events and log come out of the spool, the spool goes. All files,
@@ -107,32 +110,30 @@ def publish(
     outputs = json_bytes(record_to_json(record)["outputs"])
     write_atomic(run.outputs, outputs)
 
-    record = replace(record, files=_digests(run))
     _freeze(run.path, skip=run.spool)
-    write_atomic(run.record, json_bytes(record_to_json(record)), mode=0o444)
+    data = json_bytes(record_to_json(record))
+    seal = sealing.seal(run, data, record.limits.work_tree)
+    write_atomic(run.record, data, mode=0o444)
     _remove_traces(run)
+    ledger.append(run.home, "ended", run=run.id, status=record.status, **seal)
     disown(run.home, run.id)
-    return record
 
 
 def verify_run(run: RunDirectory, record: Record) -> None:
-    """Hold the files of a finished run against its record; VerificationFailed names the first that differs.
+    """Hold a finished run against its seal; VerificationFailed names the first thing that differs.
 
-    A run that is under way, or was lost, has no digests yet. project/ is not covered: outputs.json lists it.
+    project/ is left aside, because it may be large and whoever uses a file of it checks that file's digest; ``fsck``
+    looks at all of it. A run that is under way, or was lost, has no seal yet.
     """
-    if not record.files:
-        return
-    there = _digests(run)
-    for name in sorted(there.keys() | record.files.keys()):
-        if there.get(name) != record.files.get(name):
-            how = "is gone" if name not in there else "was added" if name not in record.files else "was changed"
-            raise VerificationFailed(
-                f"{name} of run {run.id} {how} since it was recorded.", "Take the run from a backup or another home."
-            )
+    hint = "Take the run from a backup or another home; `nbseal fsck` names all that differs."
+    for fault in sealing.faults(run, record):
+        how = {"removed": "is gone", "added": "was added", "changed": "was changed"}[fault.what]
+        raise VerificationFailed(f"{fault.path} of run {run.id} {how} since it was recorded.", hint)
 
 
 def discard(run: RunDirectory) -> None:
     """Remove a run that this process owns, as if it had never begun."""
+    ledger.append(run.home, "discarded", run=run.id)
     # Renamed first: whoever is killed in between leaves rubbish in tmp/ and no half run.
     staged = run.home.temporary / run.id
     run.path.rename(staged)
@@ -226,15 +227,6 @@ def _take(source: Path, target: Path, limit: int) -> None:
         into.flush()
         os.fsync(into.fileno())
     temporary.rename(target)
-
-
-def _digests(run: RunDirectory) -> dict[str, str]:
-    """Every file of the run directory but run.json, project/ (outputs.json and source.json cover it) and the spool."""
-    passing = (run.record, run.path / EXIT_FILE)
-    paths = [path for path in run.path.iterdir() if path.is_file() and path not in passing]
-    if run.images.is_dir():
-        paths += run.images.iterdir()
-    return {path.relative_to(run.path).as_posix(): sha256_file(path) for path in sorted(paths)}
 
 
 def _freeze(folder: Path, skip: Path) -> None:

@@ -52,4 +52,5 @@ def finished(home: Home, source: Source, started: Record, **changes: Any) -> Rec
             outputs=(OutputFile("out.txt", "added", 3, "sha256:" + "3" * 64, "text/plain"),),
         )
         done = replace(done, **changes)
-        return store.publish(run, done, DOCUMENT, (Scalar("loss", float("nan"), 3, 0),), {"cell-1-1.png": b"picture"})
+        store.publish(run, done, DOCUMENT, (Scalar("loss", float("nan"), 3, 0),), {"cell-1-1.png": b"picture"})
+        return done

@@ -32,6 +32,8 @@ from engine.model import (
 )
 from engine.settings import Home
 from engine.store.blobs import blob_path
+from engine.store.seal import MANIFEST, parse_manifest
+from engine.store.sealing import faults
 
 
 @pytest.fixture
@@ -67,11 +69,16 @@ def test_publish(home: Home, source: Source) -> None:
     assert repr(loaded) == repr(done)  # by text, because nan is not equal to itself
     assert json.loads(run.scalars.read_text()) == {"name": "loss", "value": "NaN", "step": 3, "cell": 0}
     assert json.loads(run.outputs.read_text())[0]["path"] == "out.txt"
-    assert set(loaded.files) == {
+    sealed = parse_manifest((run.path / MANIFEST).read_bytes())
+    assert set(sealed) == {
         "original.ipynb", "notebook.ipynb", "executed.ipynb", "requirements.lock", "source.json", "inputs.json",
-        "outputs.json", "scalars.jsonl", "events.jsonl", "log.txt", "images/cell-1-1.png",
+        "outputs.json", "scalars.jsonl", "events.jsonl", "log.txt", "images/cell-1-1.png", "run.json", "irregular.json",
+        "project/nbseal.yml", "project/x.py", "project/data/y.csv", "project/out.txt",
     }  # fmt: skip
-    assert all(sha256_file(run.path / name) == digest for name, digest in loaded.files.items())
+    assert all(sha256_file(run.path / name) == f"sha256:{digest}" for name, digest in sealed.items())
+    history, _ = store.history_of(home, done.id)
+    assert (history.state, history.status, history.late) == ("ended", "completed", False)
+    assert history.seal == sha256_file(run.path / MANIFEST) == store.read_seal(home, done.id).digest
     assert not run.spool.exists()
     assert [path for path in run.path.rglob("*") if path.is_file() and path.stat().st_mode & 0o222] == []
     assert list((home.root / "locks").iterdir()) == []
@@ -218,8 +225,7 @@ def _check(home: Home, source: Source) -> tuple[str, ...]:
         loaded = store.load_record(home, item.id)
         assert loaded.status == item.status
         if item.status == "completed":
-            run = store.open_run(home, item.id)
-            assert all(sha256_file(run.path / name) == digest for name, digest in loaded.files.items())
+            assert faults(store.open_run(home, item.id), loaded, project=True) == ()
     assert store.unfinished(home) == tuple(item.id for item in runs if item.status == "lost")
     finished(home, source, record(id="f" * 16))  # the next run cleans up and works
     assert [path for path in home.temporary.iterdir() if not path.name.startswith("blob-")] == []
@@ -231,7 +237,11 @@ def _check(home: Home, source: Source) -> tuple[str, ...]:
                 store.publish(run, replace(adopted[1], status="failed"), DOCUMENT, (), {})
         assert not run.spool.exists()
         assert not list(run.path.rglob(".*"))
-        assert all(sha256_file(run.path / k) == v for k, v in store.load_record(home, item.id).files.items())
+        assert faults(run, store.load_record(home, item.id), project=True) == ()
+    store.catch_up(home)
+    for item in store.list_runs(home):
+        assert item.history.state == "ended"
+        assert item.history.seal == store.read_seal(home, item.id).digest
     return tuple(item.status for item in runs)
 
 

@@ -1,0 +1,40 @@
+"""Signatures: the key of a home, detached signatures of OpenSSH, signed notes of C2SP, and whose count."""
+
+from engine.signing import note, sshsig
+from engine.signing.keys import (
+    Ask,
+    CannotSign,
+    SigningKey,
+    adopt,
+    allowed_signers,
+    default_name,
+    make,
+    sign,
+    signing_key,
+    trust,
+    trusted,
+    unlock,
+)
+from engine.signing.signers import Signer, who
+from engine.signing.wire import PublicKey, from_line
+
+__all__ = [
+    "Ask",
+    "CannotSign",
+    "PublicKey",
+    "Signer",
+    "SigningKey",
+    "adopt",
+    "allowed_signers",
+    "default_name",
+    "from_line",
+    "make",
+    "note",
+    "sign",
+    "signing_key",
+    "sshsig",
+    "trust",
+    "trusted",
+    "unlock",
+    "who",
+]

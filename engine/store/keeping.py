@@ -1,0 +1,111 @@
+"""What is said and done about runs after they ended: labels, comments, deletion, and entries that are missing."""
+
+from __future__ import annotations
+
+from engine.digests import digest_of
+from engine.errors import BadInput
+from engine.files import sync_directory
+from engine.model import Record
+from engine.settings import Home
+from engine.store import ledger, sealing
+from engine.store.directory import open_run
+from engine.store.histories import History
+from engine.store.index import all_histories, history_of, statuses
+from engine.store.locks import disown, is_owned, own
+from engine.store.record import read_record
+
+MAX_TEXT = 10_000
+
+
+def label(home: Home, run_id: str, text: str) -> None:
+    """Give a run a short name for people; an empty one takes it away. The last one counts."""
+    ledger.append(home, "label", run=run_id, text=_checked(text, "label", 100))
+
+
+def comment(home: Home, run_id: str, text: str) -> None:
+    """Say something about a run."""
+    if not text.strip():
+        raise BadInput("An empty comment says nothing.", "Give its text in quotes.")
+    ledger.append(home, "comment", run=run_id, text=_checked(text, "comment", MAX_TEXT))
+
+
+def delete(home: Home, run_id: str) -> None:
+    """Take a run out of the lists: its directory goes to the trash as it is, its entries stay."""
+    with own(home, run_id) as owned:
+        if not owned:
+            raise BadInput(f"Run {run_id} is being worked on.", "Wait until it has ended.")
+        if (home.trash / run_id).exists():
+            raise BadInput(f"There is a run {run_id} in the trash already.", f"Look into {home.trash / run_id}.")
+        ledger.append(home, "deleted", run=run_id)
+        _to_trash(home, run_id)
+        disown(home, run_id)
+
+
+def catch_up(home: Home) -> tuple[str, ...]:
+    """Do what killed commands left undone: entries that are missing, deleted runs that still lie there; what was done.
+
+    A finished run that the ledger has never heard of is ``fsck``'s to judge.
+    """
+    known = all_histories(home)
+    done = []
+    for run_id, status in statuses(home).items():
+        if _undone(known.get(run_id, History()), status) and not is_owned(home, run_id):
+            with own(home, run_id) as owned:
+                if owned and (told := _do(home, run_id, history_of(home, run_id)[0])):
+                    done.append(told)
+                if owned and status != "running":
+                    disown(home, run_id)
+    return tuple(done)
+
+
+def seal_late(home: Home, run_id: str, record: Record) -> None:
+    """Seal a run that was recorded by a version without seals, as it is now."""
+    run = open_run(home, run_id)
+    facts = sealing.seal(run, run.record.read_bytes(), record.limits.work_tree)
+    ledger.append(home, "ended", run=run_id, status=record.status, late=True, **facts)
+
+
+def _undone(history: History, status: str) -> bool:
+    if history.state == "deleted":
+        return True
+    return (status == "running" and not history.state) or (
+        status not in ("", "running") and history.state in ("begun", "discarded")
+    )
+
+
+def _do(home: Home, run_id: str, history: History) -> str:
+    run = open_run(home, run_id)
+    if history.state == "deleted":
+        if run.path.is_dir() and not (home.trash / run_id).exists():
+            _to_trash(home, run_id)
+            return f"Run {run_id} had been deleted but for its directory; it is in the trash now."
+        return ""
+    record = read_record(run.record)
+    if record.status == "running":
+        if not history.state:
+            ledger.append(home, "begun", run=run_id, hash=record.hash, late=True)
+        return ""
+    if history.state in ("begun", "discarded") and (facts := sealing.sealed_facts(run)):
+        ledger.append(home, "ended", run=run_id, status=record.status, late=True, **facts)
+        return f"Run {run_id} had ended without its entry in the ledger; it has one now, which says that it came late."
+    return ""
+
+
+def _to_trash(home: Home, run_id: str) -> None:
+    home.trash.mkdir(parents=True, exist_ok=True)
+    open_run(home, run_id).path.rename(home.trash / run_id)
+    sync_directory(home.runs)
+    sync_directory(home.trash)
+
+
+def _checked(text: str, what: str, limit: int) -> str:
+    text = text.strip()
+    try:
+        digest_of(text)
+    except ValueError:
+        raise BadInput(f"This {what} is not plain text.", "Give it as UTF-8.") from None
+    if len(text) > limit or any(ord(character) < 0x20 and character not in "\n\t" for character in text):
+        raise BadInput(
+            f"This {what} is longer than {limit} characters or has control characters.", "Give a plainer one."
+        )
+    return text
