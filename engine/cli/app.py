@@ -19,6 +19,8 @@ app = typer.Typer(
 )
 base = typer.Typer(help="The base image that every image stands on.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(base, name="base")
+keys = typer.Typer(help="The key that signs runs, and whose signatures count.", rich_markup_mode=None)
+app.add_typer(keys, name="keys")
 
 NotebookPath = Annotated[Path, typer.Argument(metavar="NOTEBOOK", help="A Jupyter notebook (.ipynb); never changed.")]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's id or hash, or the beginning of one.")]
@@ -232,6 +234,51 @@ def build(
 
 
 @app.command()
+def label(
+    run: RunName,
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="A short name; an empty one takes it away.")],
+    as_json: Json = False,
+) -> int:
+    """Name a run for people; the ledger keeps every label that it had."""
+    from engine.cli import keeping
+
+    return keeping.label(run, text, as_json=as_json)
+
+
+@app.command()
+def comment(
+    run: RunName,
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What there is to say.")],
+    as_json: Json = False,
+) -> int:
+    """Say something about a run, outside of its hash and its seal."""
+    from engine.cli import keeping
+
+    return keeping.comment(run, text, as_json=as_json)
+
+
+@app.command()
+def delete(run: RunName, as_json: Json = False) -> int:
+    """Move a run to the trash; its entries in the ledger stay."""
+    from engine.cli import keeping
+
+    return keeping.delete(run, as_json=as_json)
+
+
+@app.command()
+def fsck(
+    runs: Annotated[
+        list[str] | None, typer.Argument(metavar="[RUN]...", help="Check these runs and the ledger; default: all.")
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Check every byte, seal and entry of the home, and name what was changed."""
+    from engine.cli import keeping
+
+    return keeping.fsck(runs or [], as_json=as_json)
+
+
+@app.command()
 def doctor(as_json: Json = False) -> int:
     """Say what is there and what is missing."""
     from engine.cli import doctor
@@ -275,6 +322,61 @@ def base_import(file: Annotated[Path, typer.Argument(metavar="FILE", help="What 
     from engine.cli import building
 
     return building.base_import(file)
+
+
+KeyName = Annotated[str | None, typer.Option("--name", help="Whose key it is, as in an e-mail address.")]
+
+
+@keys.callback(invoke_without_command=True)
+def keys_show(context: typer.Context, as_json: Json = False) -> int:
+    """Without a command: which key signs, and whose signatures count."""
+    if context.invoked_subcommand is not None:
+        return 0
+    from engine.cli import signers
+
+    return signers.show(as_json=as_json)
+
+
+@keys.command(name="new")
+def keys_new(
+    name: KeyName = None,
+    passphrase_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Take the passphrase from its first line.")
+    ] = None,
+    unencrypted: Annotated[
+        bool, typer.Option("--unencrypted", help="Whoever reads the home can sign with the key.")
+    ] = False,
+    as_json: Json = False,
+) -> int:
+    """Make an ed25519 key in the home, encrypted with a passphrase, and sign with it."""
+    from engine.cli import signers
+
+    return signers.new(name, passphrase_file, unencrypted=unencrypted, as_json=as_json)
+
+
+@keys.command(name="use")
+def keys_use(
+    key: Annotated[
+        str, typer.Argument(metavar="KEY", help="A private or .pub file, 'agent', or a fingerprint in the agent.")
+    ],
+    name: KeyName = None,
+    as_json: Json = False,
+) -> int:
+    """Sign with an OpenSSH key that is there already; its private part stays where it is."""
+    from engine.cli import signers
+
+    return signers.use(key, name, as_json=as_json)
+
+
+@keys.command(name="trust")
+def keys_trust(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Whose key it is, as in an e-mail address.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Its public part, a .pub file.")],
+) -> int:
+    """Let the signatures of another's key count: add it to allowed_signers."""
+    from engine.cli import signers
+
+    return signers.trust(name, file)
 
 
 def _version(wanted: bool) -> None:

@@ -7,16 +7,19 @@ import webbrowser
 
 from engine import pipeline
 from engine.cli import show as one
+from engine.cli.show import seal_json
 from engine.cli.terminal import Terminal, print_json, say, seconds_text, styled, table
-from engine.model import json_number
+from engine.model import Seal, json_number
 from engine.results import clean_text
 from engine.settings import find_home
+from engine.store import known_keys, logged_seal
 
 
 def runs(*, everything: bool, as_json: bool) -> int:
     """The runs, newest first; experiments only when ``everything`` is asked for."""
     home = find_home()
     summaries = [item for item in pipeline.runs(home, Terminal()) if everything or not item.experiment]
+    names = known_keys(home)
     if as_json:
         print_json(
             [
@@ -32,6 +35,8 @@ def runs(*, everything: bool, as_json: bool) -> int:
                     "verdict": item.verdict,
                     "rerun_of": item.rerun_of,
                     "experiment": item.experiment,
+                    "label": item.history.label,
+                    "seal": seal_json(logged_seal(item.history, names)),
                 }
                 for item in summaries
             ]
@@ -48,17 +53,28 @@ def runs(*, everything: bool, as_json: bool) -> int:
             item.created[:16].replace("T", " "),
             seconds_text(item.duration) if item.duration else "",
             clean_text(item.notebook),
+            clean_text(item.history.label),
+            _signature(logged_seal(item.history, names)),
             "  ".join(clean_text(f"{name}={value:g}") for name, value in list(item.scalars.items())[:4]),
         ]
         for item in summaries
     ]
-    print(table(["run", "hash", "status", "created (UTC)", "took", "notebook", "scalars"], rows))
+    print(table(["run", "hash", "status", "created (UTC)", "took", "notebook", "label", "signed", "scalars"], rows))
     return 0
 
 
 def show(prefix: str, *, as_json: bool) -> int:
     """One run."""
-    return one.show(pipeline.find(prefix, find_home(), Terminal()), as_json=as_json)
+    home = find_home()
+    record = pipeline.find(prefix, home, Terminal())
+    return one.show(record, pipeline.look(record, home), as_json=as_json)
+
+
+def _signature(seal: Seal) -> str:
+    """By whom, in a column; a dash for a run that is not sealed yet."""
+    if not seal.digest:
+        return "-"
+    return {"trusted": clean_text(seal.signer), "unknown": "unknown key"}.get(seal.signature, seal.signature)
 
 
 def logs(prefix: str, *, as_json: bool) -> int:

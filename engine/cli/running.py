@@ -10,11 +10,12 @@ from typing import Literal
 from engine import pipeline
 from engine.cli.live import CellProgress
 from engine.cli.show import announce, judge, record_json, summarise
+from engine.cli.signers import unlock
 from engine.cli.terminal import Terminal, print_json, say, table
 from engine.cli.verifying import verdict_code
 from engine.errors import BadInput
 from engine.model import Limits, Record, Verdict
-from engine.settings import find_home
+from engine.settings import Home, find_home
 
 
 def environment(
@@ -81,18 +82,22 @@ def run(
     """Run a notebook; the exit code says how it ended."""
     terminal = Terminal()
     request = pipeline.Request(notebook, tuple(assignments), tuple(inputs), wanted, limits, deterministic)
-    record = pipeline.run(request, find_home(), terminal, CellProgress(terminal))
+    home = find_home()
+    unlock(home)
+    record = pipeline.run(request, home, terminal, CellProgress(terminal))
     terminal.clear()
-    _print(record, as_json=as_json)
+    _print(record, home, as_json=as_json)
     return exit_code(record)
 
 
 def rerun(prefix: str, limits: Limits, at_least: Verdict, *, as_json: bool) -> int:
     """Repeat a run; the exit code judges the comparison, whether or not the notebook fails as it did before."""
     terminal = Terminal()
-    record = pipeline.rerun(prefix, limits, find_home(), terminal, CellProgress(terminal))
+    home = find_home()
+    unlock(home)
+    record = pipeline.rerun(prefix, limits, home, terminal, CellProgress(terminal))
     terminal.clear()
-    _print(record, as_json=as_json)
+    _print(record, home, as_json=as_json)
     if record.comparison is None:
         return exit_code(record)
     if not as_json:
@@ -103,9 +108,11 @@ def rerun(prefix: str, limits: Limits, at_least: Verdict, *, as_json: bool) -> i
 def rerun_with(prefix: str, assignments: list[str], limits: Limits, *, as_json: bool) -> int:
     """Run the spec of a run with other flag values; nothing is compared, and the exit code says how it ended."""
     terminal = Terminal()
-    record = pipeline.rerun_with(prefix, tuple(assignments), limits, find_home(), terminal, CellProgress(terminal))
+    home = find_home()
+    unlock(home)
+    record = pipeline.rerun_with(prefix, tuple(assignments), limits, home, terminal, CellProgress(terminal))
     terminal.clear()
-    _print(record, as_json=as_json)
+    _print(record, home, as_json=as_json)
     return exit_code(record)
 
 
@@ -140,12 +147,13 @@ def refuse_beside_image_only(assignments: list[str], limits: Limits, *, judged: 
         )
 
 
-def _print(record: Record, *, as_json: bool) -> None:
+def _print(record: Record, home: Home, *, as_json: bool) -> None:
     announce(record)
+    shown = pipeline.look(record, home)
     if as_json:
-        print_json(record_json(record))
+        print_json(record_json(record, shown))
     else:
-        summarise(record)
+        summarise(record, shown)
 
 
 def exit_code(record: Record) -> int:

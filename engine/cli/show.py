@@ -7,7 +7,8 @@ from typing import Any
 
 from engine import pipeline
 from engine.cli.terminal import complain, print_json, say, seconds_text, size_text, styled, table
-from engine.model import Cause, Comparison, Difference, Record
+from engine.model import Cause, Comparison, Difference, Record, Seal
+from engine.pipeline import Shown
 from engine.results import clean_text
 from engine.store import plain_flags, record_to_json
 
@@ -15,12 +16,28 @@ _STYLES = {"completed": "green", "failed": "red", "interrupted": "yellow", "lost
 _VERDICTS = {"identical": "green", "equivalent": "green", "close": "yellow", "different": "red"}
 
 
-def record_json(record: Record) -> dict[str, Any]:
+def record_json(record: Record, shown: Shown) -> dict[str, Any]:
     """The stable JSON form (docs/reference/record.md): the record, with the names that scripts rely on."""
     document = record_to_json(record)
     document["flags"] = plain_flags(record.flags)
     document["verdict"] = record.comparison.verdict if record.comparison else None
+    document["label"] = shown.label
+    document["comments"] = [{"time": item.time, "text": item.text} for item in shown.comments]
+    document["seal"] = seal_json(shown.seal)
     return document
+
+
+def seal_json(seal: Seal) -> dict[str, Any] | None:
+    """A seal; None for a run without one."""
+    if not seal.digest:
+        return None
+    return {
+        "digest": seal.digest,
+        "signature": seal.signature,
+        "signer": seal.signer,
+        "reason": seal.reason,
+        "late": seal.late,
+    }
 
 
 def announce(record: Record) -> None:
@@ -72,12 +89,12 @@ def _why(difference: Difference) -> str:
     return ", ".join(measures)
 
 
-def show(record: Record, *, as_json: bool) -> int:
+def show(record: Record, shown: Shown, *, as_json: bool) -> int:
     """One run, on stdout, with its traceback and its verdict."""
     if as_json:
-        print_json(record_json(record))
+        print_json(record_json(record, shown))
         return 0
-    summarise(record)
+    summarise(record, shown)
     outcome = record.outcome
     if outcome and outcome.error:
         print(clean_text(outcome.error.traceback).rstrip())
@@ -88,7 +105,7 @@ def show(record: Record, *, as_json: bool) -> int:
     return 0
 
 
-def summarise(record: Record) -> None:
+def summarise(record: Record, shown: Shown) -> None:
     """What a run was made from and what came out of it, on stdout."""
     took = f" in {seconds_text(record.outcome.duration)}" if record.outcome and record.outcome.duration else ""
     rows = [
@@ -110,6 +127,12 @@ def summarise(record: Record) -> None:
     rows += [("scalar", f"{name}  {value:g}") for name, value in record.scalars.items()]
     rows += [("file", f"{item.path}  {item.change}  {size_text(item.size)}") for item in record.outputs]
     rows += [("note", note) for note in record.notes]
+    if shown.seal.digest:
+        late = "  late" if shown.seal.late else ""
+        rows.append(("seal", f"{shown.seal.digest}  {shown.seal}{late}"))
+    if shown.label:
+        rows.append(("label", shown.label))
+    rows += [("comment", f"{item.time[:16].replace('T', ' ')}  {item.text}") for item in shown.comments]
     for name, text in rows:
         print(f"{styled(name.ljust(9), 'dim')} {clean_text(text)}")
 

@@ -12,24 +12,44 @@ from engine.pipeline.environment import (
     lock,
     rebuild_image,
 )
+from engine.pipeline.keeping import (
+    Shown,
+    comment,
+    delete,
+    fsck,
+    keys_adopt,
+    keys_make,
+    keys_trust,
+    label,
+    look,
+)
 from engine.pipeline.reading import find, logs, measures, page, runs
 from engine.pipeline.story import Request, rerun, rerun_with, run
 from engine.pipeline.verifying import evidence_of, verify, verify_stored
 
 __all__ = [
     "Request",
+    "Shown",
     "Wanted",
     "base_build",
     "base_export",
     "base_import",
     "base_list",
     "build",
+    "comment",
+    "delete",
     "diagnose",
     "evidence_of",
     "find",
     "flags",
+    "fsck",
+    "keys_adopt",
+    "keys_make",
+    "keys_trust",
+    "label",
     "lock",
     "logs",
+    "look",
     "measures",
     "page",
     "rebuild_image",

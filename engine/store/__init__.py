@@ -1,6 +1,7 @@
 """The home: source snapshots, inputs and runs by digest and id, and an index over them."""
 
 from engine.store.directory import RunDirectory, open_run, read_log, read_source
+from engine.store.fsck import fsck
 from engine.store.histories import Comment, History
 from engine.store.index import (
     Summary,
@@ -15,13 +16,16 @@ from engine.store.inputs import keep_input, keep_inputs, materialise
 from engine.store.keeping import catch_up, comment, delete, label
 from engine.store.ledger import append as log
 from engine.store.record import new_id, now, plain_flags, record_to_json
+from engine.store.report import Finding, Report
 from engine.store.runs import adopt, begin_run, discard, publish, sweep, verify_run
 from engine.store.sealing import known_keys, logged_seal, read_seal
 from engine.store.source import checkout, find_project_root, folder_in, snapshot
 
 __all__ = [
     "Comment",
+    "Finding",
     "History",
+    "Report",
     "RunDirectory",
     "Summary",
     "adopt",
@@ -35,6 +39,7 @@ __all__ = [
     "find_project_root",
     "find_run",
     "folder_in",
+    "fsck",
     "history_of",
     "keep_input",
     "keep_inputs",

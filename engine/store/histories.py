@@ -118,7 +118,7 @@ def _enter(database: sqlite3.Connection, entry: Json) -> None:
         late = int(bool(entry.get("late")))
         database.execute(
             "UPDATE histories SET state = 'ended', status = ?, seal = ?, key = ?, unsigned = ?, late = ?, ended = ?"
-            " WHERE run = ?",
+            " WHERE run = ? AND seal = ''",  # a second seal of the same run never takes the place of the first
             (text("status"), text("seal"), text("key"), text("unsigned"), late, text("time"), run),
         )
     elif kind in ("begun", "discarded", "deleted"):

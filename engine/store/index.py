@@ -77,6 +77,21 @@ def all_histories(home: Home) -> Mapping[str, History]:
         return histories.histories(database)
 
 
+def rebuild(home: Home) -> bool:
+    """Make the index anew; whether it had been out of step."""
+    with _index(home) as database:
+        before = _content(database)
+        _create(database, anew=True)
+        _synchronise(home, database)
+        histories.synchronise(home, database)
+        return before != _content(database)
+
+
+def _content(database: sqlite3.Connection) -> list[tuple[Any, ...]]:
+    tables = {"runs": "id", "histories": "run", "comments": "place"}
+    return [row for name, key in tables.items() for row in database.execute(f"SELECT * FROM {name} ORDER BY {key}")]  # noqa: S608
+
+
 def statuses(home: Home) -> Mapping[str, str]:
     """The status in the record of every run that is there; empty for a damaged one."""
     with _index(home) as database:
@@ -86,7 +101,11 @@ def statuses(home: Home) -> Mapping[str, str]:
 def unfinished(home: Home) -> tuple[str, ...]:
     """Ids of runs that say "running" and whose owner is gone: their containers may still be at work."""
     with _index(home) as database:
-        rows = database.execute("SELECT id FROM runs WHERE status = 'running' ORDER BY created, id").fetchall()
+        # One that the ledger saw end does not run, whatever its record now says.
+        query = (
+            "SELECT id FROM runs WHERE status = 'running' AND id NOT IN (SELECT run FROM histories WHERE seal != '')"
+        )
+        rows = database.execute(f"{query} ORDER BY created, id").fetchall()
     return tuple(run_id for (run_id,) in rows if not is_owned(home, run_id))
 
 
@@ -175,10 +194,11 @@ def _synchronised(home: Home, database: sqlite3.Connection) -> sqlite3.Connectio
     return database
 
 
-def _create(database: sqlite3.Connection) -> None:
+def _create(database: sqlite3.Connection, *, anew: bool = False) -> None:
     with database:
         database.execute("BEGIN IMMEDIATE")
-        if database.execute("PRAGMA user_version").fetchone()[0] != _VERSION:  # not made by another just now
+        # Another may have made it just now.
+        if anew or database.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
             for name in ("runs", *histories.NAMES):
                 database.execute(f"DROP TABLE IF EXISTS {name}")
             for table in (_TABLE, *histories.TABLES):

@@ -28,6 +28,8 @@ from engine.store.record import now
 
 MAX_LINE = 64 << 10
 _MAX_NOTE = 64 << 10
+#: For which signatures `allowed_signers` may limit a key; the checkpoint itself has no namespace.
+NAMESPACE = "nbseal-ledger"
 _ORIGIN = re.compile(r"nbseal/ledger/[0-9a-f]{16}")
 
 

@@ -163,20 +163,35 @@ def _unescaped(text: str) -> str:
     return re.sub(r"\\(.?)", lambda match: {"n": "\n", "r": "\r"}.get(match[1], match[1]), text)
 
 
-def digest_files(run: RunDirectory, files: dict[str, int], advance: Callable[[int], None]) -> dict[str, str | OSError]:
+def digest_files(
+    run: RunDirectory, files: Mapping[str, int], advance: Callable[[int], None]
+) -> dict[str, str | OSError]:
     """The digest of each file below the run directory, or why there is none."""
     hashed = hash_files([(f"{run.path}/{path}", size) for path, size in files.items()], advance)
     return dict(zip(files, hashed, strict=True))
 
 
-def compare(
-    run: RunDirectory, manifest: bytes, work_tree: int, advance: Callable[[int], None], *, project: bool = True
-) -> tuple[Fault, ...]:
-    """Hold a run directory against its manifest. ``project`` off leaves project/ aside, which may be large."""
+@dataclass(frozen=True)
+class Check:
+    """A run directory about to be held against its manifest: ``sizes`` are of the files whose digests it takes."""
+
+    run: RunDirectory
+    sealed: Mapping[str, str]
+    sizes: Mapping[str, int]
+    faults: tuple[Fault, ...] = ()  # what is known without reading a file
+
+    def judge(self, digests: Mapping[str, str | OSError]) -> tuple[Fault, ...]:
+        """All faults, once the files were read."""
+        found = {*self.faults, *differing(self.sealed, digests)}
+        return tuple(sorted(found, key=lambda fault: (os.fsencode(fault.path), fault.what)))
+
+
+def check(run: RunDirectory, manifest: bytes, work_tree: int, *, project: bool = True) -> Check:
+    """What to read of a run directory. ``project`` off leaves project/ aside, which may be large."""
     try:
         sealed = parse_manifest(manifest)
     except ValueError:
-        return (Fault(MANIFEST, "changed"),)
+        return Check(run, {}, {}, (Fault(MANIFEST, "changed"),))
     tree = walk(run, work_tree, project=project)
     try:
         irregular = read_irregular(run)
@@ -187,11 +202,10 @@ def compare(
         sealed = {path: digest for path, digest in sealed.items() if not path.startswith(inside)}
         irregular = {path: item for path, item in irregular.items() if not f"{path}/".startswith(inside)}
     uncovered = tuple(f"{path}/" for path, (kind, _) in irregular.items() if kind == "uncovered")
-    there = digest_files(run, {path: size for path, size in tree.files.items() if not _below(path, uncovered)}, advance)
     odd = {path: item for path, item in tree.irregular.items() if not _below(path, uncovered)}
     known = {path: item for path, item in irregular.items() if item[0] != "uncovered"}
-    faults = [*differing(sealed, there), *differing(known, odd)]
-    return tuple(sorted(set(faults), key=lambda fault: fault.path))
+    sizes = {path: size for path, size in tree.files.items() if not _below(path, uncovered)}
+    return Check(run, sealed, sizes, tuple(differing(known, odd)))
 
 
 def _below(path: str, folders: tuple[str, ...]) -> bool:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from engine import signing
 from engine.digests import bare, sha256_bytes
-from engine.errors import BadInput
+from engine.errors import BadInput, VerificationFailed
 from engine.files import read_regular, write_atomic
-from engine.model import Record, Seal
+from engine.model import Limits, Record, Seal
 from engine.settings import Home
 from engine.store import seal as manifests
-from engine.store.directory import RunDirectory, open_run
+from engine.store.directory import RunDirectory
 from engine.store.histories import History
 from engine.store.index import history_of
 from engine.store.seal import Fault
@@ -64,46 +64,46 @@ def sealed_facts(run: RunDirectory) -> dict[str, str] | None:
     return facts
 
 
-def faults(
-    run: RunDirectory,
-    record: Record,
-    *,
-    project: bool = False,
-    advance: Callable[[int], None] = lambda _: None,
-) -> tuple[Fault, ...]:
+def faults(run: RunDirectory, record: Record, *, project: bool = False) -> tuple[Fault, ...]:
     """All that differs from the seal of a finished run, and from what the ledger has as its seal."""
-    if record.status in ("running", "lost") and not (run.path / manifests.MANIFEST).exists():
-        return ()
-    history, _ = history_of(run.home, run.id)
-    manifest = manifests.read_manifest(run)
-    if manifest is None:
-        missing = (Fault(manifests.MANIFEST, "removed"),) if history.seal else ()
-        return (*missing, *_of_record(run, record))
+    prepared = check(run, record, history_of(run.home, run.id)[0], project=project)
+    return prepared.judge(manifests.digest_files(run, prepared.sizes, lambda _: None))
+
+
+def check(run: RunDirectory, record: Record | None, history: History, *, project: bool) -> manifests.Check:
+    """What to read of a run to hold it against its seal; ``record`` is None when run.json cannot be read."""
+    try:
+        manifest = manifests.read_manifest(run)
+    except VerificationFailed:
+        return manifests.Check(run, {}, {}, (Fault(manifests.MANIFEST, "changed"),))
+    if manifest is None and history.seal:
+        return manifests.Check(run, {}, {}, (Fault(manifests.MANIFEST, "removed"),))
+    if manifest is None or (record and record.status == "running" and not history.seal):
+        return _of_record(run, record)
     if history.seal and history.seal != sha256_bytes(manifest):
-        return (Fault(manifests.MANIFEST, "changed"),)
-    return manifests.compare(run, manifest, record.limits.work_tree, advance, project=project)
+        return manifests.Check(run, {}, {}, (Fault(manifests.MANIFEST, "changed"),))
+    work_tree = record.limits.work_tree if record else Limits.work_tree
+    return manifests.check(run, manifest, work_tree, project=project)
 
 
-def read_seal(home: Home, run_id: str, history: History | None = None) -> Seal:
+def read_seal(run: RunDirectory, known: History) -> Seal:
     """The seal of a run with its signature judged; files are not looked at. VerificationFailed if it is unreadable."""
-    run = open_run(home, run_id)
-    known = history_of(home, run_id)[0] if history is None else history
     manifest = manifests.read_manifest(run)
     if manifest is None:
         return Seal()
     digest = sha256_bytes(manifest)
     key, problem = _signed(run, manifest)
+    if not problem and known.seal and (key.fingerprint if key else "") != known.key:
+        problem = "it is not the one that the ledger has" if key else "the ledger has one, and it is gone"
     if problem:
         return Seal(digest, "bad", reason=problem, late=known.late)
     if key is None:
-        if known.key:
-            return Seal(digest, "bad", reason="the ledger has a signature, and it is gone", late=known.late)
         return Seal(digest, "unsigned", reason=known.unsigned, late=known.late)
-    name = signing.who(signing.trusted(home)[0], key, manifests.NAMESPACE, _moment(known.ended))
+    name = signing.who(signing.trusted(run.home)[0], key, manifests.NAMESPACE, moment(known.ended))
     return Seal(digest, "trusted" if name else "unknown", name or key.fingerprint, late=known.late)
 
 
-def logged_seal(home: Home, history: History, names: Mapping[str, str]) -> Seal:
+def logged_seal(history: History, names: Mapping[str, str]) -> Seal:
     """The seal as the ledger has it, for lists: nothing else is read. ``names`` is what ``known_keys`` gave."""
     if not history.key:
         return Seal(history.seal, "unsigned", reason=history.unsigned, late=history.late)
@@ -135,20 +135,19 @@ def _signed(run: RunDirectory, manifest: bytes) -> tuple[signing.PublicKey | Non
         return None, str(error)
 
 
-def _moment(text: str) -> datetime:
+def moment(text: str) -> datetime:
+    """A time of the ledger; this moment when it is none."""
     try:
-        moment = datetime.fromisoformat(text)
+        found = datetime.fromisoformat(text)
     except ValueError:
         return datetime.now(UTC)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-def _of_record(run: RunDirectory, record: Record) -> tuple[Fault, ...]:
+def _of_record(run: RunDirectory, record: Record | None) -> manifests.Check:
     """Runs of versions without seals: their run.json names the other files but those of project/."""
-    if not record.files:
-        return ()
-    tree = manifests.walk(run, 0, project=False)
-    tree.files.pop(run.record.name, None)
-    there = manifests.digest_files(run, tree.files, lambda _: None)
-    recorded = {path: bare(digest) for path, digest in record.files.items()}
-    return tuple(sorted(manifests.differing(recorded, there), key=lambda fault: fault.path))
+    if record is None or not record.files:
+        return manifests.Check(run, {}, {})
+    sizes = manifests.walk(run, 0, project=False).files
+    sizes.pop(run.record.name, None)
+    return manifests.Check(run, {path: bare(digest) for path, digest in record.files.items()}, sizes)

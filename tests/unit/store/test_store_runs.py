@@ -78,7 +78,7 @@ def test_publish(home: Home, source: Source) -> None:
     assert all(sha256_file(run.path / name) == f"sha256:{digest}" for name, digest in sealed.items())
     history, _ = store.history_of(home, done.id)
     assert (history.state, history.status, history.late) == ("ended", "completed", False)
-    assert history.seal == sha256_file(run.path / MANIFEST) == store.read_seal(home, done.id).digest
+    assert history.seal == sha256_file(run.path / MANIFEST) == store.read_seal(run, history).digest
     assert not run.spool.exists()
     assert [path for path in run.path.rglob("*") if path.is_file() and path.stat().st_mode & 0o222] == []
     assert list((home.root / "locks").iterdir()) == []
@@ -241,7 +241,7 @@ def _check(home: Home, source: Source) -> tuple[str, ...]:
     store.catch_up(home)
     for item in store.list_runs(home):
         assert item.history.state == "ended"
-        assert item.history.seal == store.read_seal(home, item.id).digest
+        assert item.history.seal == store.read_seal(store.open_run(home, item.id), item.history).digest
     return tuple(item.status for item in runs)
 
 

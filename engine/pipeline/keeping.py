@@ -1,0 +1,78 @@
+"""What is done about runs after they ended, and with what key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from engine import signing, store
+from engine.errors import BadInput
+from engine.model import Record, Seal
+from engine.pipeline.reading import find
+from engine.progress import Progress
+from engine.settings import Home
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What is known of a run beside its record."""
+
+    seal: Seal
+    label: str
+    comments: tuple[store.Comment, ...]
+
+
+def look(run: Record, home: Home) -> Shown:
+    """Seal, label and comments of a run."""
+    history, comments = store.history_of(home, run.id)
+    return Shown(store.read_seal(store.open_run(home, run.id), history), history.label, comments)
+
+
+def label(prefix: str, text: str, home: Home, progress: Progress) -> Record:
+    """Name a run for people."""
+    record = find(prefix, home, progress)
+    store.label(home, record.id, text)
+    return record
+
+
+def comment(prefix: str, text: str, home: Home, progress: Progress) -> Record:
+    """Say something about a run."""
+    record = find(prefix, home, progress)
+    store.comment(home, record.id, text)
+    return record
+
+
+def delete(prefix: str, home: Home, progress: Progress) -> Record:
+    """Move a run to the trash."""
+    record = find(prefix, home, progress)
+    if record.status == "running":
+        raise BadInput(f"Run {record.id} is still running.", "Wait until it has ended; `nbseal runs` shows when.")
+    store.delete(home, record.id)
+    return record
+
+
+def fsck(prefixes: Sequence[str], home: Home, progress: Progress) -> store.Report:
+    """Check the home, or some of its runs."""
+    only = [store.find_run(home, prefix) for prefix in prefixes] or None
+    return store.fsck(home, progress, only)
+
+
+def keys_make(home: Home, name: str, passphrase: str | None) -> signing.SigningKey:
+    """Make the key that signs from now on."""
+    return _entered(home, signing.make(home, name, passphrase))
+
+
+def keys_adopt(home: Home, what: str, name: str | None) -> signing.SigningKey:
+    """Sign with an existing key from now on."""
+    return _entered(home, signing.adopt(home, what, name))
+
+
+def keys_trust(home: Home, name: str, public: signing.PublicKey) -> None:
+    """Let another's signatures count."""
+    signing.trust(home, name, public)
+    store.log(home, "key", use="trusted", name=name, key=public.line)
+
+
+def _entered(home: Home, key: signing.SigningKey) -> signing.SigningKey:
+    store.log(home, "key", use="signing", name=key.name, key=key.public.line)
+    return key

@@ -1,0 +1,31 @@
+"""What ``fsck`` has to say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is not as it was left. ``where`` is "ledger", "run <id>", "blobs", ...; ``detail`` a sentence.
+
+    ``what`` is one of changed, added, removed, reordered, unsigned, bad-signature, unknown-key, no-entry, unreadable.
+    """
+
+    where: str
+    what: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """All findings, what was repaired because it is only a cache, and what was looked at."""
+
+    runs: int
+    entries: int
+    files: int
+    bytes: int
+    checkpoint: str
+    findings: tuple[Finding, ...]
+    repairs: tuple[str, ...]
+    notes: tuple[str, ...]
