@@ -34,7 +34,7 @@ unit: ## tests that start no process
 engine: setup ## tests against the real container engine
 	@$(PYTHON) -m pytest -q tests/engine
 
-bench: setup ## measure: warm run, --help, image build; prints ratios
+bench: setup ## measure: warm run, --help, image build, fsck; prints ratios
 	@$(PYTHON) -m benchmarks
 
 corpus: setup ## run every notebook of CORPUS/index.csv: make corpus CORPUS=DIR

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from benchmarks import compare, help_time, image_build, warm_run
+from benchmarks import compare, fsck_speed, help_time, image_build, warm_run
 
 for title, benchmark in (
     ("Start", help_time),
     ("Comparison", compare),
     ("Warm run", warm_run),
     ("Image build", image_build),
+    ("fsck", fsck_speed),
 ):
     print(f"## {title}\n", flush=True)
     benchmark.main()

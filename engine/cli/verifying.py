@@ -9,12 +9,13 @@ from typing import Any
 from cattrs import unstructure
 
 from engine import pipeline
-from engine.cli.show import explain, judge
+from engine.cli.show import explain, judge, seal_json
+from engine.cli.signers import unlock
 from engine.cli.terminal import Terminal, print_json
 from engine.errors import BadInput
 from engine.files import write_atomic
 from engine.model import VERDICTS, Comparison, Record, Verdict
-from engine.results import NORMALISER_NAMES, TOLERANCE, Rules
+from engine.results import NORMALISER_NAMES, TOLERANCE, Rules, clean_text
 from engine.settings import find_home
 
 #: Seconds for experiments when nothing is said.
@@ -70,6 +71,7 @@ def verify(
         raise BadInput("--stored compares with the notebook itself, not with another run.", "Leave one of them out.")
     home, terminal = find_home(), Terminal()
     if budget is not None:
+        unlock(home)  # the experiments are runs
         found = pipeline.diagnose(run, other, rules, home, terminal, stored=stored, at_least=at_least, budget=budget)
     elif stored:
         found = pipeline.verify_stored(run, rules, home, terminal)
@@ -85,16 +87,21 @@ def verify(
             write_atomic(page, found.page(found.causes).encode())
         except OSError as error:
             raise BadInput(f"The page {page} cannot be written: {error.strerror}.", "Choose another path.") from error
+    seals = {side.id: pipeline.look(side, home).seal for side in (found.run, found.other) if side}
     if as_json:
         sides = {"run": found.run.id, "other": found.other.id if found.other else None, "hash": found.run.hash}
         diagnosis = {
             "causes": unstructure(found.causes),
             "experiments": [_experiment(item) for item in found.experiments],
         }
-        print_json({**sides, **unstructure(found.comparison), **(diagnosis if budget is not None else {})})
+        told = {"seals": {name: seal_json(seal) for name, seal in seals.items()}}
+        print_json({**sides, **told, **unstructure(found.comparison), **(diagnosis if budget is not None else {})})
     else:
         print(f"run {found.run.id} is ", end="")
         judge(found.comparison, f"run {found.other.id}" if found.other else f"what {found.run.notebook} holds")
+        for name, seal in seals.items():
+            if seal.digest:
+                print(f"run {name} is {clean_text(str(seal))}")
         explain(found.causes)
     return verdict_code(found.comparison, at_least)
 
