@@ -45,8 +45,11 @@ def settle(home: Home, progress: Progress) -> frozenset[str]:
     The container outlives its process, so such a run may have completed. Without an engine nothing
     can be said about containers, and so nothing is decided.
     """
-    for done in store.catch_up(home):
-        progress.say(done)
+    try:
+        for done in store.catch_up(home):
+            progress.say(done)
+    except OSError as error:  # a home that can only be read
+        progress.say(f"The ledger cannot be brought up to date: {error.strerror or error}.")
     left = store.unfinished(home)
     if not left:
         return frozenset()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from engine.settings import Home
 from engine.store import sealing
 from engine.store.directory import RunDirectory
 from engine.store.histories import History
-from engine.store.index import all_histories, rebuild
+from engine.store.index import all_histories, history_of, rebuild
 from engine.store.keeping import catch_up, seal_late
 from engine.store.ledger_check import check_ledger
 from engine.store.locks import is_owned
@@ -44,11 +45,12 @@ def fsck(home: Home, progress: Progress, only: Sequence[str] | None = None) -> R
     """Check everything, or the ledger and the runs with the ids ``only``."""
     ledger = check_ledger(home)
     findings, repairs = list(ledger.findings), list(ledger.repairs)
-    if only is None:
-        sweep(home)
-        if rebuild(home):
-            repairs.append("The index was out of step; it was made anew.")
-    repairs += catch_up(home)
+    with suppress(OSError):  # of a home that cannot be written, what can be found is found
+        if only is None:
+            sweep(home)
+            if rebuild(home):
+                repairs.append("The index was out of step; it was made anew.")
+        repairs += catch_up(home)
     known = all_histories(home)
     runs = _Runs(home, known)
     for name, run in _directories(home):
@@ -101,6 +103,8 @@ class _Runs:
         if (record and record.status == "running" and not history.seal) or is_owned(self._home, run.id):
             self._running += 1
             return
+        if not history.seal:  # it may have ended just now
+            history, _ = history_of(self._home, run.id)
         if not history.seal:
             self._judge_unknown(run, record)
         self.checks.append(sealing.check(run, record, history, project=True))
@@ -157,8 +161,9 @@ class _Runs:
     def _judge_unknown(self, run: RunDirectory, record: Record | None) -> None:
         """A finished run without an end in the ledger: of an earlier version, or put there by hand."""
         sealed = (run.path / MANIFEST).exists() or (run.path / SIGNATURE).exists()
+        state = self._known.get(run.id, History()).state
         # Records of versions without seals name the digests of their files.
-        if record and record.files and not sealed and not self._known.get(run.id, History()).state:
+        if record and record.files and not sealed and state in ("", "begun"):
             self._old[run.id] = record
         else:
             self._find(run, "no-entry", "The ledger has no entry about its end.")

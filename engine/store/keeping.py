@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.digests import digest_of
-from engine.errors import BadInput
+from engine.errors import BadInput, NbsealError
 from engine.files import sync_directory
 from engine.model import Record
 from engine.settings import Home
@@ -47,20 +47,31 @@ def catch_up(home: Home) -> tuple[str, ...]:
     A finished run that the ledger has never heard of is ``fsck``'s to judge.
     """
     known = all_histories(home)
-    done = []
+    done: list[str] = []
     for run_id, status in statuses(home).items():
         if _undone(known.get(run_id, History()), status) and not is_owned(home, run_id):
             with own(home, run_id) as owned:
-                if owned and (told := _do(home, run_id, history_of(home, run_id)[0])):
-                    done.append(told)
+                if owned:
+                    done += _caught_up(home, run_id)
                 if owned and status != "running":
                     disown(home, run_id)
     return tuple(done)
 
 
+def _caught_up(home: Home, run_id: str) -> tuple[str, ...]:
+    try:
+        told = _do(home, run_id, history_of(home, run_id)[0])
+    except NbsealError:  # a damaged run, which keeps no other from being read
+        return ()
+    return (told,) if told else ()
+
+
 def seal_late(home: Home, run_id: str, record: Record) -> None:
     """Seal a run that was recorded by a version without seals, as it is now."""
     run = open_run(home, run_id)
+    # Entered first: whoever is killed before the end is entered leaves what ``catch_up`` completes.
+    if not history_of(home, run_id)[0].state:
+        ledger.append(home, "begun", run=run_id, hash=record.hash, late=True)
     facts = sealing.seal(run, run.record.read_bytes(), record.limits.work_tree)
     ledger.append(home, "ended", run=run_id, status=record.status, late=True, **facts)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -37,29 +38,38 @@ def check_ledger(home: Home) -> LedgerCheck:
     check = LedgerCheck()
     if not ledger.folder(home).is_dir():
         return check
-    with locked(ledger.lock_path(home)):
-        lines = list(ledger.lines(home))
-        leaves = [merkle.leaf_hash(line) for line in lines]
-        entries = [ledger.parse(line) for line in lines]
-        check.size = len(lines)
-        _read_entries(check, entries)
+    with ExitStack() as held:
+        with suppress(OSError):  # a home on a read-only disk has nobody who adds to it
+            held.enter_context(locked(ledger.lock_path(home)))
         try:
-            checkpoint = ledger.read_checkpoint(home)
-        except ValueError as error:
-            check.find("changed", f"The checkpoint is damaged: {error}.")
-            return check
-        if checkpoint is None:
-            if len(lines) > 1:
-                check.find("removed", "The checkpoint is missing.")
-            return check
-        hashes = ledger.grow(leaves)
-        problem = ledger.disagreement(checkpoint, len(leaves), hashes.__getitem__)
-        if problem:
-            _explain(home, check, checkpoint, leaves, problem)
-        else:
-            _mend(home, check, checkpoint, hashes)
-        _judge_signature(home, check, checkpoint, entries)
+            _check(home, check)
+        except OSError as error:
+            check.find("unreadable", f"{error.filename or 'A file'} cannot be read: {error.strerror}.")
     return check
+
+
+def _check(home: Home, check: LedgerCheck) -> None:
+    lines = list(ledger.lines(home))
+    leaves = [merkle.leaf_hash(line) for line in lines]
+    entries = [ledger.parse(line) for line in lines]
+    check.size = len(lines)
+    _read_entries(check, entries)
+    try:
+        checkpoint = ledger.read_checkpoint(home)
+    except ValueError as error:
+        check.find("changed", f"The checkpoint is damaged: {error}.")
+        return
+    if checkpoint is None:
+        if len(lines) > 1:
+            check.find("removed", "The checkpoint is missing.")
+        return
+    hashes = ledger.grow(leaves)
+    problem = ledger.disagreement(checkpoint, len(leaves), hashes.__getitem__)
+    if problem:
+        _explain(home, check, checkpoint, leaves, problem)
+    else:
+        _mend(home, check, checkpoint, hashes)
+    _judge_signature(home, check, checkpoint, entries)
 
 
 def _read_entries(check: LedgerCheck, entries: Sequence[Json | None]) -> None:

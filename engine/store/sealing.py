@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -18,10 +19,18 @@ from engine.store.histories import History
 from engine.store.index import history_of
 from engine.store.seal import Fault
 
+#: The temporary names of ``write_atomic`` for what a sealing writes.
+_UNFINISHED = re.compile(
+    rf"\.({re.escape(manifests.IRREGULAR)}|{re.escape(manifests.MANIFEST)}(\.sig)?)\.[0-9a-f]{{8}}"
+)
+
 
 def seal(run: RunDirectory, record: bytes, work_tree: int) -> dict[str, str]:
     """Write manifest and signature of a run whose run.json will be ``record``; what the ledger is to say of it."""
     (run.path / manifests.SIGNATURE).unlink(missing_ok=True)  # of an earlier, interrupted sealing
+    for left in run.path.glob(".*"):
+        if _UNFINISHED.fullmatch(left.name):
+            left.unlink()
     tree = manifests.walk(run, work_tree)
     files = {path: size for path, size in tree.files.items() if path not in (run.record.name, manifests.IRREGULAR)}
     digests: dict[str, str] = {}
@@ -149,5 +158,7 @@ def _of_record(run: RunDirectory, record: Record | None) -> manifests.Check:
     if record is None or not record.files:
         return manifests.Check(run, {}, {})
     sizes = manifests.walk(run, 0, project=False).files
-    sizes.pop(run.record.name, None)
+    for name in list(sizes):  # the record itself, and what an interrupted late sealing left
+        if name in (run.record.name, manifests.IRREGULAR) or _UNFINISHED.fullmatch(name):
+            del sizes[name]
     return manifests.Check(run, {path: bare(digest) for path, digest in record.files.items()}, sizes)

@@ -266,6 +266,36 @@ def test_runs_of_versions_without_seals_are_sealed_late_and_named(home: Home, so
     assert found(home) == {(f"run {bad.id}", "changed")}
 
 
+def test_a_late_sealing_that_was_killed_is_done(home: Home, source: Source) -> None:
+    done = finished(home, source, record())
+    shutil.rmtree(ledger.folder(home))
+    _as_before_seals(home, done)
+    run = store.open_run(home, done.id)
+    (run.path / "irregular.json").write_text("[]")
+    (run.path / f".{MANIFEST}.0123abcd").write_text("half")
+    assert found(home) == set()
+    assert not (run.path / f".{MANIFEST}.0123abcd").exists()
+    assert store.history_of(home, done.id)[0].late
+    assert found(home) == set()
+
+
+def test_killed_after_a_late_seal_and_before_its_entry(home: Home, source: Source) -> None:
+    done = finished(home, source, record())
+    shutil.rmtree(ledger.folder(home))
+    _as_before_seals(home, done)
+    store.fsck(home, Silent())
+    _without_last_entry(home, "ended")
+    assert found(home) == set()
+    assert store.history_of(home, done.id)[0].late
+
+
+def test_a_ledger_that_is_no_file(home: Home, source: Source) -> None:
+    finished(home, source, record())
+    ledger.entries_path(home).unlink()
+    os.mkfifo(ledger.entries_path(home))
+    assert ("ledger", "unreadable") in found(home)
+
+
 def test_a_run_that_could_not_be_signed_says_why(home: Home, source: Source, signed: signing.SigningKey) -> None:
     signing.keys._unlocked.clear()
     Path(signed.file).unlink()
