@@ -92,10 +92,16 @@ def _content(database: sqlite3.Connection) -> list[tuple[Any, ...]]:
     return [row for name, key in tables.items() for row in database.execute(f"SELECT * FROM {name} ORDER BY {key}")]  # noqa: S608
 
 
-def statuses(home: Home) -> Mapping[str, str]:
-    """The status in the record of every run that is there; empty for a damaged one."""
+def undone(home: Home) -> tuple[tuple[str, str], ...]:
+    """Ids and statuses of runs whose directory and ledger do not say the same: a command was killed in between."""
+    query = """
+        SELECT id, runs.status FROM runs LEFT JOIN histories ON run = id
+        WHERE state = 'deleted'
+           OR (runs.status = 'running' AND ifnull(state, '') = '')
+           OR (runs.status NOT IN ('', 'running') AND state IN ('begun', 'discarded'))
+        ORDER BY created, id"""
     with _index(home) as database:
-        return dict(database.execute("SELECT id, status FROM runs").fetchall())
+        return tuple(database.execute(query).fetchall())
 
 
 def unfinished(home: Home) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from engine.settings import Home
 from engine.store import ledger, sealing
 from engine.store.directory import open_run
 from engine.store.histories import History
-from engine.store.index import all_histories, history_of, statuses
+from engine.store.index import history_of, undone
 from engine.store.locks import disown, is_owned, own
 from engine.store.record import read_record
 
@@ -46,10 +46,9 @@ def catch_up(home: Home) -> tuple[str, ...]:
 
     A finished run that the ledger has never heard of is ``fsck``'s to judge.
     """
-    known = all_histories(home)
     done: list[str] = []
-    for run_id, status in statuses(home).items():
-        if _undone(known.get(run_id, History()), status) and not is_owned(home, run_id):
+    for run_id, status in undone(home):
+        if not is_owned(home, run_id):
             with own(home, run_id) as owned:
                 if owned:
                     done += _caught_up(home, run_id)
@@ -74,14 +73,6 @@ def seal_late(home: Home, run_id: str, record: Record) -> None:
         ledger.append(home, "begun", run=run_id, hash=record.hash, late=True)
     facts = sealing.seal(run, run.record.read_bytes(), record.limits.work_tree)
     ledger.append(home, "ended", run=run_id, status=record.status, late=True, **facts)
-
-
-def _undone(history: History, status: str) -> bool:
-    if history.state == "deleted":
-        return True
-    return (status == "running" and not history.state) or (
-        status not in ("", "running") and history.state in ("begun", "discarded")
-    )
 
 
 def _do(home: Home, run_id: str, history: History) -> str:
