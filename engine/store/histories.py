@@ -53,6 +53,10 @@ def synchronise(home: Home, database: sqlite3.Connection) -> None:
     try:
         file = open_regular(entries_path(home))
     except OSError:
+        if database.execute("SELECT end FROM read").fetchone():  # there is no ledger any more, so nothing is known
+            with database:
+                for name in NAMES:
+                    database.execute(f"DELETE FROM {name}")  # noqa: S608
         return
     with file:
         status = os.fstat(file.fileno())

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from docker.errors import ImageNotFound
-from wheel_builders import make_wheel, sha256
+from wheel_builders import make_wheel
 
 from engine.daemon import Engine
 from engine.digests import bare, sha256_bytes
@@ -97,18 +97,23 @@ def test_a_kept_notebook_that_does_not_give_the_run_is_no_start(
     done = nbseal("rerun", first["id"], "--with", "x=2")
     assert done.returncode == 4
     # Forged in the record too, as somebody would who wants another notebook under this hash.
-    _rewrite(run, lambda document: document["files"].update({"original.ipynb": sha256(kept)}))
+    _rewrite(run, lambda document: None)
     done = nbseal("rerun", first["id"], "--with", "x=2")
     assert done.returncode == 4
     assert "does not give what was run" in done.stderr
 
 
 def _rewrite(run: Path, change: Any) -> None:
-    """run.json as somebody else writes it: their own JSON, other formatting."""
+    """A run of a version without seals, its run.json written by somebody else; a sealed one is refused sooner."""
+    shutil.rmtree(run.parents[1] / "ledger")
+    for name in ("manifest-sha256.txt", "irregular.json"):
+        (run / name).unlink()
     path = run / "run.json"
     document = json.loads(path.read_bytes())
-    change(document)
     path.unlink()
+    files = [item for item in run.rglob("*") if item.is_file() and run / "project" not in item.parents]
+    document["files"] = {item.relative_to(run).as_posix(): sha256_bytes(item.read_bytes()) for item in files}
+    change(document)
     path.write_text(json.dumps(document, sort_keys=True))
 
 

@@ -162,6 +162,7 @@ def test_a_run_copied_in(home: Home, source: Source, tmp_path: Path) -> None:
 def test_the_whole_ledger_removed(home: Home, source: Source) -> None:
     done = finished(home, source, record())
     shutil.rmtree(ledger.folder(home))
+    assert store.history_of(home, done.id)[0] == store.History()  # what the index remembers of it goes too
     assert found(home) == {(f"run {done.id}", "no-entry")}
 
 
