@@ -13,7 +13,7 @@ from engine.errors import NbsealError
 from engine.hashing import hash_files
 from engine.model import Record
 from engine.progress import Progress
-from engine.settings import Home
+from engine.settings import EXIT_FILE, Home
 from engine.store import sealing
 from engine.store.directory import RunDirectory
 from engine.store.histories import History
@@ -46,10 +46,9 @@ def fsck(home: Home, progress: Progress, only: Sequence[str] | None = None) -> R
     ledger = check_ledger(home)
     findings, repairs = list(ledger.findings), list(ledger.repairs)
     with suppress(OSError):  # of a home that cannot be written, what can be found is found
-        if only is None:
-            sweep(home)
-            if rebuild(home):
-                repairs.append("The index was out of step; it was made anew.")
+        sweep(home)
+        if only is None and rebuild(home):
+            repairs.append("The index was out of step; it was made anew.")
         repairs += catch_up(home)
     known = all_histories(home)
     runs = _Runs(home, known)
@@ -107,6 +106,9 @@ class _Runs:
             history, _ = history_of(self._home, run.id)
         if not history.seal:
             self._judge_unknown(run, record)
+        for left in (run.spool, run.path / EXIT_FILE):  # of the execution; a seal passes them over while it is made
+            if left.is_symlink() or left.exists():
+                self._find(run, "added", f"{left.name} was added.")
         self.checks.append(sealing.check(run, record, history, project=True))
         self._judge_seal(run, history)
         if history.state == "deleted" and run.path.parent == self._home.runs:

@@ -100,6 +100,13 @@ TAMPERINGS: dict[str, tuple[Callable[[RunDirectory], object], set[str]]] = {
     "file added": (lambda run: (run.path / "extra").touch(), {"added"}),
     "file added to project": (lambda run: (run.project / "extra").touch(), {"added"}),
     "hidden file added": (lambda run: (run.path / ".extra").touch(), {"added"}),
+    "spool added": (lambda run: run.spool.mkdir(), {"added"}),
+    "link for the spool added": (lambda run: run.spool.symlink_to("project"), {"added"}),
+    "note of an exit added": (lambda run: (run.path / ".exit.json").touch(), {"added"}),
+    "project for a link": (
+        lambda run: [run.project.rename(run.home.root / "elsewhere"), run.project.symlink_to("../../elsewhere")],
+        {"removed"},
+    ),
     "link added": (lambda run: (run.project / "extra").symlink_to("x.py"), {"added"}),
     "folder added": (lambda run: (run.project / "extra").mkdir(), {"added"}),
     "pipe added": (lambda run: os.mkfifo(run.project / "extra"), {"added"}),
