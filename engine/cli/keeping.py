@@ -45,9 +45,8 @@ def _done(run: str, name: str, value: str, *, as_json: bool) -> int:
 
 def fsck(runs: list[str], *, as_json: bool) -> int:
     """Check the home; 4 when anything was found."""
-    home, terminal = find_home(), Terminal()
-    unlock(home)
-    report = pipeline.fsck(runs, home, terminal)
+    terminal = Terminal()
+    report = pipeline.fsck(runs, find_home(), terminal)
     terminal.clear()
     if as_json:
         print_json(unstructure(report))

@@ -35,10 +35,7 @@ def new(name: str | None, passphrase_file: Path | None, *, unencrypted: bool, as
 
 def use(what: str, name: str | None, *, as_json: bool) -> int:
     """Adopt a key."""
-    home = find_home()
-    key = pipeline.keys_adopt(home, what, name)
-    unlock(home)
-    return _set(key, as_json=as_json)
+    return _set(pipeline.keys_adopt(find_home(), what, name, unlock), as_json=as_json)
 
 
 def trust(name: str, file: Path) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from engine import signing, store
@@ -62,9 +62,11 @@ def keys_make(home: Home, name: str, passphrase: str | None) -> signing.SigningK
     return _entered(home, signing.make(home, name, passphrase))
 
 
-def keys_adopt(home: Home, what: str, name: str | None) -> signing.SigningKey:
-    """Sign with an existing key from now on."""
-    return _entered(home, signing.adopt(home, what, name))
+def keys_adopt(home: Home, what: str, name: str | None, unlock: Callable[[Home], None]) -> signing.SigningKey:
+    """Sign with an existing key from now on, beginning with the entry about that; ``unlock`` opens the home's key."""
+    key = signing.adopt(home, what, name)
+    unlock(home)
+    return _entered(home, key)
 
 
 def keys_trust(home: Home, name: str, public: signing.PublicKey) -> None:
