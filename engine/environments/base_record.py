@@ -46,7 +46,7 @@ def dockerfile() -> bytes:
 
 def build_context() -> dict[str, bytes]:
     """The files that Dockerfile.base copies, by name."""
-    return {"steady.c": (resources() / "images" / "steady.c").read_bytes()}
+    return {name: (resources() / "images" / name).read_bytes() for name in ("noexecstack.py", "steady.c")}
 
 
 def harness_lock() -> str:

@@ -226,3 +226,11 @@ def test_wrong_words(nbseal: Nbseal, arguments: tuple[str, ...], message: str) -
     called = nbseal("verify", "abc", *arguments)
     assert called.returncode == 2
     assert message in called.stderr
+
+
+def test_holding_the_clock_makes_no_stack_executable(nbseal: Nbseal, notebook: MakeNotebook) -> None:
+    path = notebook(
+        "maps = open('/proc/self/maps').readlines()\nprint(next(line for line in maps if '[stack]' in line).split()[1])"
+    )
+    run = record_of(nbseal("run", path, "--deterministic", "--json"))
+    assert nbseal("logs", run["id"]).stdout == "rw-p\n"
