@@ -1,9 +1,9 @@
 /* What varies from run to run, held steady: the wall clock and the machine's entropy.
 
    Preloaded (ld.so(8)) into the kernel of a run whose NBSEAL_HOLD says so. The clock begins at a fixed time, goes on by
-   a millisecond whenever the main thread reads it and by their length for its sleeps, and each cell begins its own
-   minute, so that what a notebook does not do itself never shows. Entropy is a fixed stream for each cell and process.
-   Monotonic clocks stay as they are: what waits for something waits in real time.
+   a millisecond whenever the main thread reads it, by their length for its sleeps and for its waits that time out, and
+   each cell begins its own minute, so that what a notebook does not do itself never shows. Entropy is a fixed stream
+   for each cell and process. Monotonic clocks stay as they are: what waits for something waits in real time.
 
    Declared here rather than included: the root file system has no headers. */
 
@@ -35,6 +35,7 @@ extern int *__errno_location(void);
 #define REALTIME_COARSE 5
 #define TAI 11
 #define ABSTIME 1
+#define ETIMEDOUT 110
 #define SECOND 1000000000L
 
 /* 2025-01-01T00:00:00Z. Any moment would do that is neither in the future nor before what libraries believe in. */
@@ -47,9 +48,12 @@ volatile long nbseal_clock_reads, nbseal_entropy_reads;
 
 static int ready, hold_clock, hold_entropy, process;
 static u64 main_thread;
-static long cell;
+static long cell, ended;
+/* What the main thread's monotonic clock last said: an end that it then computes lies exactly its length later. */
+static long last_read;
+/* The main thread's clock, and by how much the clock of all others is ahead of it. */
 static volatile long now = BEGINNING, elsewhere;
-static volatile u64 drawn, drawn_elsewhere;
+static volatile long drawn, drawn_elsewhere;
 static int (*real_gettime)(int, struct timespec *);
 
 /* In a forked child the thread that forked is the main one, and it draws from a stream of its own. */
@@ -91,18 +95,30 @@ void nbseal_begin_cell(long number)
     prepare();
     cell = number;
     drawn = 0;
-    if (now < BEGINNING + number * CELL)
-        now = BEGINNING + number * CELL;
+    now = BEGINNING + number * CELL;
+    if (now < ended)
+        now = ended;
     snprintf(text, sizeof text, "%ld", number);
     setenv("NBSEAL_CELL", text, 1);
 }
 
-static long steady_now(void)
+/* Called after each cell. */
+void nbseal_end_cell(void)
 {
-    if (in_main_thread())
-        return now += TICK;
-    /* Another thread's waiting comes to an end too, and the main thread's clock does not notice. */
-    return now + (elsewhere += TICK);
+    ended = now;
+}
+
+static long add(volatile long *where, long amount)
+{
+    long before = amount;
+    asm volatile("lock; xaddq %0, %1" : "+r"(before), "+m"(*where) : : "memory");
+    return before + amount;
+}
+
+/* The wall clock after it has gone on. Another thread's goes on too, and the main thread's does not notice. */
+static long pass(long length)
+{
+    return in_main_thread() ? add(&now, length) : now + add(&elsewhere, length);
 }
 
 static int is_wall(int id)
@@ -129,9 +145,13 @@ int clock_gettime(int id, struct timespec *ts)
         prepare();
     if (is_wall(id) && in_main_thread())
         nbseal_clock_reads++;
-    if (!is_wall(id) || !hold_clock)
-        return real_gettime ? real_gettime(id, ts) : (int)syscall(SYS_clock_gettime, id, ts);
-    split(steady_now(), ts);
+    if (!is_wall(id) || !hold_clock) {
+        int result = real_gettime ? real_gettime(id, ts) : (int)syscall(SYS_clock_gettime, id, ts);
+        if (hold_clock && id == MONOTONIC && in_main_thread())
+            last_read = ts->tv_sec * SECOND + ts->tv_nsec;
+        return result;
+    }
+    split(pass(TICK), ts);
     return 0;
 }
 
@@ -161,29 +181,32 @@ int timespec_get(struct timespec *ts, int base)
     return base;
 }
 
+/* How long a wait is that ends at a monotonic time. */
+static long length_until(const struct timespec *end)
+{
+    long moment = end->tv_sec * SECOND + end->tv_nsec;
+    long length = moment - (in_main_thread() && last_read ? last_read : real_now(MONOTONIC));
+    return length > 0 ? length : 0;
+}
+
 /* Sleeping takes its time, and the steady clock goes on by as much. Returns an error number, as clock_nanosleep(2). */
 int clock_nanosleep(int id, int flags, const struct timespec *wanted, struct timespec *left)
 {
     struct timespec rest = {0, 0};
-    long length, result;
+    long length;
     prepare();
     length = wanted->tv_sec * SECOND + wanted->tv_nsec;
     if (hold_clock && is_wall(id)) {
         if (flags & ABSTIME)
             length -= now;
-        if (length < 0)
-            length = 0;
-        split(length, &rest);
-        result = syscall(SYS_clock_nanosleep, MONOTONIC, 0, &rest, left);
-    } else {
-        if (flags & ABSTIME)
-            length -= real_now(id);
-        result = syscall(SYS_clock_nanosleep, id, flags, wanted, left);
-    }
-    if (result < 0)
+        split(length > 0 ? length : 0, &rest);
+        wanted = &rest, flags = 0, id = MONOTONIC;
+    } else if (flags & ABSTIME)
+        length = length_until(wanted);
+    if (syscall(SYS_clock_nanosleep, id, flags, wanted, left) < 0)
         return *__errno_location();
-    if (hold_clock && length > 0 && in_main_thread())
-        now += (length + TICK - 1) / TICK * TICK; /* an absolute end is off by what it took to get here */
+    if (hold_clock && length > 0)
+        pass(length);
     return 0;
 }
 
@@ -222,31 +245,129 @@ static const struct timespec *really(const struct timespec *end, struct timespec
     return room;
 }
 
+/* How long such a wait is: since its end was computed from a monotonic clock, or by the steady one. */
+static long length_of(const struct timespec *end)
+{
+    long length;
+    if (!hold_clock || !end)
+        return 0;
+    if (end->tv_sec < BEGINNING / SECOND / 2)
+        return length_until(end);
+    length = end->tv_sec * SECOND + end->tv_nsec - now;
+    return length > 0 ? length : 0;
+}
+
+/* What a wait returned, after letting the clock go on if it timed out. */
+static int waited(int result, int timed_out, long length)
+{
+    if (timed_out && hold_clock && length > 0)
+        pass(length);
+    return result;
+}
+
+#define REAL(name, version, ...) \
+    static int (*real)(__VA_ARGS__); \
+    prepare(); \
+    if (!real) \
+        real = dlvsym(NEXT, name, version); \
+    if (!real) \
+        real = dlsym(NEXT, name)
+
 int pthread_cond_timedwait(void *condition, void *mutex, const struct timespec *end)
 {
-    static int (*real)(void *, void *, const struct timespec *);
     struct timespec room;
-    if (!real)
-        real = dlvsym(NEXT, "pthread_cond_timedwait", "GLIBC_2.3.2");
-    return real(condition, mutex, really(end, &room));
+    long length;
+    int result;
+    REAL("pthread_cond_timedwait", "GLIBC_2.3.2", void *, void *, const struct timespec *);
+    length = length_of(end);
+    result = real(condition, mutex, really(end, &room));
+    return waited(result, result == ETIMEDOUT, length);
+}
+
+int pthread_cond_clockwait(void *condition, void *mutex, int id, const struct timespec *end)
+{
+    struct timespec room;
+    long length;
+    int result;
+    REAL("pthread_cond_clockwait", "GLIBC_2.30", void *, void *, int, const struct timespec *);
+    length = length_of(end);
+    result = real(condition, mutex, id, really(end, &room));
+    return waited(result, result == ETIMEDOUT, length);
 }
 
 int pthread_mutex_timedlock(void *mutex, const struct timespec *end)
 {
-    static int (*real)(void *, const struct timespec *);
     struct timespec room;
-    if (!real)
-        real = dlsym(NEXT, "pthread_mutex_timedlock");
-    return real(mutex, really(end, &room));
+    long length;
+    int result;
+    REAL("pthread_mutex_timedlock", "GLIBC_2.2.5", void *, const struct timespec *);
+    length = length_of(end);
+    result = real(mutex, really(end, &room));
+    return waited(result, result == ETIMEDOUT, length);
 }
 
 int sem_timedwait(void *semaphore, const struct timespec *end)
 {
-    static int (*real)(void *, const struct timespec *);
     struct timespec room;
-    if (!real)
-        real = dlsym(NEXT, "sem_timedwait");
-    return real(semaphore, really(end, &room));
+    long length;
+    int result;
+    REAL("sem_timedwait", "GLIBC_2.2.5", void *, const struct timespec *);
+    length = length_of(end);
+    result = real(semaphore, really(end, &room));
+    return waited(result, result < 0 && *__errno_location() == ETIMEDOUT, length);
+}
+
+int sem_clockwait(void *semaphore, int id, const struct timespec *end)
+{
+    struct timespec room;
+    long length;
+    int result;
+    REAL("sem_clockwait", "GLIBC_2.30", void *, int, const struct timespec *);
+    length = length_of(end);
+    result = real(semaphore, id, really(end, &room));
+    return waited(result, result < 0 && *__errno_location() == ETIMEDOUT, length);
+}
+
+int poll(void *files, unsigned long count, int milliseconds)
+{
+    int result;
+    REAL("poll", "GLIBC_2.2.5", void *, unsigned long, int);
+    result = real(files, count, milliseconds);
+    return waited(result, result == 0, milliseconds * (SECOND / 1000));
+}
+
+int ppoll(void *files, unsigned long count, const struct timespec *length, const void *mask)
+{
+    int result;
+    REAL("ppoll", "GLIBC_2.4", void *, unsigned long, const struct timespec *, const void *);
+    result = real(files, count, length, mask);
+    return waited(result, result == 0 && length, length ? length->tv_sec * SECOND + length->tv_nsec : 0);
+}
+
+int epoll_wait(int epoll, void *events, int count, int milliseconds)
+{
+    int result;
+    REAL("epoll_wait", "GLIBC_2.3.2", int, void *, int, int);
+    result = real(epoll, events, count, milliseconds);
+    return waited(result, result == 0, milliseconds * (SECOND / 1000));
+}
+
+int epoll_pwait(int epoll, void *events, int count, int milliseconds, const void *mask)
+{
+    int result;
+    REAL("epoll_pwait", "GLIBC_2.6", int, void *, int, int, const void *);
+    result = real(epoll, events, count, milliseconds, mask);
+    return waited(result, result == 0, milliseconds * (SECOND / 1000));
+}
+
+/* select(2) changes what it was given to what is left of it. */
+int select(int count, void *reading, void *writing, void *failing, struct timeval *timeout)
+{
+    long length = timeout ? timeout->tv_sec * SECOND + timeout->tv_usec * 1000 : 0;
+    int result;
+    REAL("select", "GLIBC_2.2.5", int, void *, void *, void *, struct timeval *);
+    result = real(count, reading, writing, failing, timeout);
+    return waited(result, result == 0, length);
 }
 
 /* SplitMix64 (Steele, Lea and Flood, 2014). */
@@ -264,7 +385,7 @@ static void fill(unsigned char *into, size_t size)
     u64 key = mix(mix((u64)process) ^ ((u64)cell * 2 + !ours)), word;
     size_t done = 0, i;
     while (done < size) {
-        word = mix(key ^ mix(ours ? drawn++ : drawn_elsewhere++));
+        word = mix(key ^ mix((u64)add(ours ? &drawn : &drawn_elsewhere, 1)));
         for (i = 0; i < 8 && done < size; i++, done++)
             into[done] = (unsigned char)(word >> (8 * i));
     }

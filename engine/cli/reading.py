@@ -55,11 +55,13 @@ def runs(*, everything: bool, as_json: bool) -> int:
             clean_text(item.notebook),
             clean_text(item.history.label),
             _signature(logged_seal(item.history, names)),
+            *([item.experiment] if everything else []),
             "  ".join(clean_text(f"{name}={value:g}") for name, value in list(item.scalars.items())[:4]),
         ]
         for item in summaries
     ]
-    print(table(["run", "hash", "status", "created (UTC)", "took", "notebook", "label", "signed", "scalars"], rows))
+    header = ["run", "hash", "status", "created (UTC)", "took", "notebook", "label", "signed"]
+    print(table([*header, *(["experiment"] if everything else []), "scalars"], rows))
     return 0
 
 

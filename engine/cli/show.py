@@ -73,8 +73,11 @@ def explain(causes: Sequence[Cause]) -> None:
     print()
     print(table(["unit", "cause", "enters at"], rows))
     print()
-    for kind, evidence in dict.fromkeys((cause.kind, cause.evidence) for cause in causes):
-        print(f"{styled(kind, 'cyan')}: {clean_text(evidence)}")
+    shown: dict[tuple[str, str], list[str]] = {}
+    for cause in causes:
+        shown.setdefault((cause.kind, cause.evidence), []).append(cause.unit)
+    for (kind, evidence), units in shown.items():
+        print(f"{styled(kind, 'cyan')} ({clean_text(', '.join(units))}): {clean_text(evidence)}")
     if any(cause.kind in ("random", "clock") for cause in causes):
         print("`nbseal run --deterministic` holds seeds and the clock steady.")
 

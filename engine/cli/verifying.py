@@ -103,6 +103,8 @@ def verify(
             if seal.digest:
                 print(f"run {name} is {clean_text(str(seal))}")
         explain(found.causes)
+    if found.interrupted:
+        return 130
     return verdict_code(found.comparison, at_least)
 
 

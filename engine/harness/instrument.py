@@ -10,7 +10,8 @@ instead of ``-m ipykernel_launcher`` (see ``kernel``). NBSEAL_HOLD names what is
 ==============  ==========================================================================================
 
 With NBSEAL_TRACE, where randomness, the clock and the network enter is written to trace.jsonl of the spool: one JSON
-object for each line of a cell and each kind, with the cell's execution count, the line (from 1) and
+object for each kind of thing that a line does while a cell executes, with ``execution`` (that cell's execution count),
+``defined`` (the count of the cell whose source holds the line, which another one may call), ``line`` (from 1) and
 
 ==============  ==========================================================================================
 ``clock``       true: the line reads the wall clock
@@ -29,8 +30,10 @@ import json
 import os
 import random
 import sys
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +42,8 @@ _CELL_FILES = "/tmp/ipykernel_"  # noqa: S108 - as ipykernel names them
 #: Seconds of tracing in one cell, after which it goes on without.
 _PATIENCE = 20.0
 _MAX_NOTES = 20000
+#: This machine, as a notebook names it.
+_HERE = ("", "localhost", "::1", "0.0.0.0", "nbseal")  # noqa: S104 - nothing is bound to it
 
 
 def main() -> None:
@@ -69,9 +74,13 @@ def main() -> None:
         if tracer is not None:
             tracer.begin(execution)
 
+    def end(result: Any) -> None:
+        if tracer is not None:
+            tracer.end()
+        library.nbseal_end_cell()
+
     events.register("pre_run_cell", begin)
-    if tracer is not None:
-        events.register("post_run_cell", lambda result: tracer.end())
+    events.register("post_run_cell", end)
     application.start()
 
 
@@ -167,7 +176,7 @@ class Meters:
 
 
 class Tracer:
-    """Which lines of which cells move the meters. Only the main thread is traced, and only lines of cells."""
+    """Which lines of which cells move the meters: those of the main thread, and only lines of cells."""
 
     def __init__(self, meters: Meters) -> None:
         self._meters = meters
@@ -175,9 +184,12 @@ class Tracer:
         self._cells: dict[str, int] = {}  # file name of a cell's code -> its execution
         self._seen: set[Any] = set()
         self._notes: list[dict[str, Any]] = []
-        self._line: tuple[int, int] | None = None
+        self._line: tuple[int, int] | None = None  # of the cell that holds it, and its number
         self._spent = 0.0
         self._active = False
+        self._main = threading.get_ident()
+        # Opened now: what the notebook does to the file must not show in it.
+        self._file = os.open(_TRACE_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         sys.addaudithook(self._audit)
 
     def begin(self, execution: int) -> None:
@@ -196,9 +208,11 @@ class Tracer:
         sys.settrace(None)
         self._settle()
         self._active = False
-        with _TRACE_FILE.open("a") as file:
-            file.writelines(json.dumps(note) + "\n" for note in self._notes)
+        data = "".join(json.dumps(note) + "\n" for note in self._notes).encode()
         self._notes = []
+        with suppress(OSError):  # the notebook may have closed it
+            while data:
+                data = data[os.write(self._file, data) :]
 
     def forget(self) -> None:
         """Begin anew in the middle of a line: a generator was just imported, and nothing was drawn from it."""
@@ -209,8 +223,9 @@ class Tracer:
         name = frame.f_code.co_filename
         if not name.startswith(_CELL_FILES) and not name.startswith("<ipython-input"):
             return None
-        self._cells.setdefault(name, self._execution)
-        return self._step
+        if frame.f_code.co_name == "<module>":  # cells with the same source share a name
+            self._cells[name] = self._execution
+        return self._step if name in self._cells else None
 
     def _step(self, frame: Any, event: str, argument: Any) -> Any:
         if event == "line":
@@ -243,23 +258,34 @@ class Tracer:
             self._line = None
 
     def _audit(self, event: str, arguments: Any) -> None:
-        if not self._active or self._line is None:
+        if not self._active or self._line is None or threading.get_ident() != self._main:
             return
         if event == "socket.connect":
-            self._note("network", str(arguments[1])[:200])
+            self._asked(arguments[1])
         elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
-            self._note("network", str(arguments[0])[:200])
-        elif event == "open" and isinstance(arguments[0], str) and set(str(arguments[1])) & set("wax+"):
+            self._asked(arguments)
+        elif event == "open" and isinstance(arguments[0], str) and arguments[2] & (os.O_WRONLY | os.O_RDWR):
             self._note("writes", str(Path.cwd() / arguments[0])[:1000])
+        elif event == "os.rename" and isinstance(arguments[1], str):
+            self._note("writes", str(Path.cwd() / arguments[1])[:1000])
+
+    def _asked(self, address: Any) -> None:
+        """Of addresses, those of other machines: (host, port, ...), and no path of a local socket."""
+        host = address[0] if isinstance(address, tuple) and address else None
+        if isinstance(host, bytes):
+            host = host.decode("ascii", "replace")
+        if isinstance(host, str) and host not in _HERE and not host.startswith("127."):
+            self._note("network", host[:200])
 
     def _note(self, kind: str, value: object) -> None:
         if self._line is None:
             return
-        key = (*self._line, kind, value if kind == "writes" else None)
+        key = (self._execution, *self._line, kind, value if kind == "writes" else None)
         if key in self._seen or len(self._seen) >= _MAX_NOTES:
             return
         self._seen.add(key)
-        self._notes.append({"execution": self._line[0], "line": self._line[1], kind: value})
+        defined, line = self._line
+        self._notes.append({"execution": self._execution, "defined": defined, "line": line, kind: value})
 
 
 if __name__ == "__main__":

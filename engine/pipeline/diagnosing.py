@@ -28,18 +28,19 @@ _PROTOCOL = 2
 _CHANGES: Mapping[str, Callable[[Variables], Variables]] = {
     "plain": lambda variables: variables,
     "held": _held(containers.MEASURES),
-    "held again": _held(containers.MEASURES),
     "free seeds": _held(("clock", "frameworks")),
     "free clock": _held(("frameworks", "seeds")),
     "free threads": lambda variables: containers.holding(variables, ("clock", "seeds")),
-    "free threads again": lambda variables: containers.holding(variables, ("clock", "seeds")),
     "clock held": lambda variables: containers.holding(variables, {*containers.held(variables), "clock"}),
     "other hashes": containers.with_other_hashes,
     "elsewhere": containers.elsewhere,
     "one thread": containers.with_one_thread,
     "plain processor": containers.on_plain_processor,
 }
+#: The first of each of these is traced.
 _TRACED = ("plain", "held", "free seeds")
+#: How often things are set free, one by one, to find what moves a unit: a coin may fall the same way twice.
+_ROUNDS = 3
 
 
 def diagnose(
@@ -62,18 +63,39 @@ def diagnose(
     end = time.monotonic() + budget
     run = ended(prefix, home, progress)
     if not stored and other is None and not has_counterpart(run, home):
-        with progress.task("repeating the run, to have something to compare it with"):
-            other = rerun(run.id, Limits(), home, Silent(), _ignore).id
-    verification = (
-        verify_stored(run.id, rules, home, progress) if stored else verify(run.id, other, rules, home, progress)
-    )
+        other = _repeat(run, budget, home, progress)
+    if stored:
+        verification = verify_stored(run.id, rules, home, progress)
+    else:
+        verification = verify(run.id, other, rules, home, progress)
     units = [item.where for item in verification.comparison.differences if results.is_worse(item.verdict, at_least)]
     if not units:
         return verification
     laboratory = _Laboratory(run, results.Trials(rules, at_least), home, progress, end)
-    laboratory.investigate(frozenset(units))
+    if verification.other is not None:
+        laboratory.take(verification.other)
+    interrupted = False
+    try:
+        laboratory.investigate(frozenset(units))
+    except KeyboardInterrupt:
+        interrupted = True  # what was found so far is not lost
     causes = results.infer(units, laboratory.trials, bool(run.spec.get("network")))
-    return replace(verification, causes=causes, experiments=tuple(laboratory.records))
+    return replace(verification, causes=causes, experiments=tuple(laboratory.records), interrupted=interrupted)
+
+
+def _repeat(run: Record, budget: float, home: Home, progress: Progress) -> str:
+    """The id of a rerun to compare with; BadInput when the budget does not allow one."""
+    took = run.outcome.duration if run.outcome else 0.0
+    if took > budget:
+        raise BadInput(
+            f"Run {run.id} took {took:.0f} seconds, and the budget is {budget:.0f}.",
+            "There is no other run to compare it with, so it has to be repeated first: give a larger --budget.",
+        )
+    with progress.task("repeating the run, to have something to compare it with"):
+        again = rerun(run.id, Limits(timeout=min(budget, run.limits.timeout or budget)), home, Silent(), _ignore)
+    if again.status == "interrupted":
+        raise KeyboardInterrupt
+    return again.id
 
 
 class _Laboratory:
@@ -92,23 +114,41 @@ class _Laboratory:
             )
         self._end = end
         self._longest = run.outcome.duration if run.outcome else 0.0
-        trials.done.append(results.Trial("as it was", run.id, evidence_of(run, home)))
+        trials.done.append(results.Trial(results.ORIGIN, run.id, evidence_of(run, home)))
+
+    def take(self, other: Record) -> None:
+        """Count a run of the same hash among those that were made alike, if it was made on a machine like this."""
+        mine, others = (item.outcome.host if item.outcome else None for item in (self._run, other))
+        if mine == others and other.id != self._run.id:
+            self.trials.done.append(results.Trial(results.ORIGIN, other.id, evidence_of(other, self._home)))
 
     def investigate(self, units: frozenset[str]) -> None:
         """Make the experiments that tell the causes of these units."""
-        origin, plain = self.trials.done[0], self._make("plain")
-        if plain is None:
+        if not self._make(results.PLAIN):
             return
-        moving = units & self.trials.differing(origin, plain)
-        if moving and (held := self._make("held")) and (again := self._make("held again")):
-            settled = moving - self.trials.differing(held, again)
-            if settled:
-                for name in results.FREE:
-                    self._make(name)
-                self._make("free threads again")
-        if units - moving:
+        still = units - self.trials.moving()
+        if still:
             for name in results.CHANGED:
-                self._make(name)
+                changed = self._make(name)
+                if changed and still & self.trials.differing(self.trials.done[0], changed):
+                    self._make(name)
+        moving = units & self.trials.moving()
+        if moving and self._make(results.HELD) and self._make(results.HELD):
+            self._set_free(moving)
+
+    def _set_free(self, moving: frozenset[str]) -> None:
+        """One thing at a time, until each unit that can be held has a cause, a few times; and then all held again."""
+        if not moving - self.trials.held():
+            return
+        self._make("free threads")  # whose order takes two to be seen
+        for _ in range(_ROUNDS):
+            tried = [self._make(name) for name in results.FREE]
+            if None in tried:
+                break
+            found = frozenset[str]().union(*map(self.trials.freed, results.FREE))
+            if moving - self.trials.held() <= found:
+                break
+        self._make(results.HELD)
 
     def _make(self, name: str) -> results.Trial | None:
         """One experiment; None when the budget does not allow it, or when the run ends in another way under it."""
@@ -117,7 +157,7 @@ class _Laboratory:
             self._progress.say(f"  The budget is used up: no experiment '{name}'.")
             return None
         variables = _CHANGES[name](self._plan.spec.environment)
-        if name in _TRACED:
+        if name in _TRACED and not self.trials.named(name):
             variables = containers.traced(variables)
         plan = replace(self._plan, spec=replace(self._plan.spec, environment=dict(sorted(variables.items()))))
         limits = replace(self._run.limits, timeout=min(left, self._run.limits.timeout or left))
@@ -140,7 +180,7 @@ class _Laboratory:
         if record.outcome and record.outcome.limit == "timeout" and time.monotonic() > self._end:
             self._progress.say(f"  The budget ended the experiment '{name}'.")
             return None
-        if name != "plain" and record.status != self._run.status:
+        if name != results.PLAIN and record.status != self._run.status:
             self._progress.say(f"  The experiment '{name}' {record.status}, unlike the run: it proves nothing.")
             return None
         evidence = evidence_of(record, self._home)

@@ -25,6 +25,7 @@ class Verification:
     page: Callable[[Sequence[Cause]], str]  # HTML with these causes; see ``results.render_comparison``
     causes: tuple[Cause, ...] = ()  # of what is not good enough, after a diagnosis
     experiments: tuple[Record, ...] = ()
+    interrupted: bool = False  # whether the user ended the experiments
 
 
 def verify(prefix: str, other: str | None, rules: results.Rules, home: Home, progress: Progress) -> Verification:

@@ -1,6 +1,6 @@
 """What came out of a run: scalars, files, pictures, the comparison with another run, and how it is shown."""
 
-from engine.results.causes import CHANGED, FREE, Trial, Trials, infer, is_worse
+from engine.results.causes import CHANGED, FREE, HELD, ORIGIN, PLAIN, Trial, Trials, infer, is_worse
 from engine.results.compare import MAX_FILE, Evidence, compare, examine
 from engine.results.executed import read_executed, read_stored
 from engine.results.files import harvest_files, read_output
@@ -16,8 +16,11 @@ from engine.results.verdict_page import render_comparison
 __all__ = [
     "CHANGED",
     "FREE",
+    "HELD",
     "MAX_FILE",
     "NORMALISER_NAMES",
+    "ORIGIN",
+    "PLAIN",
     "TOLERANCE",
     "Evidence",
     "Rules",

@@ -24,9 +24,10 @@ _PROJECT = "/project/"
 
 @dataclass(frozen=True)
 class Note:
-    """One line of one cell, both counted from 1. ``value`` is text: see the harness."""
+    """What a line did while ``cell`` was executed; ``defined`` is the cell that holds it. All are counted from 1."""
 
     cell: int
+    defined: int
     line: int
     kind: str
     value: str
@@ -51,9 +52,9 @@ def _note(line: bytes, cells: Mapping[Any, int]) -> Note | None:
         item = json.loads(line)
         number = item["line"]
         kind = next(kind for kind in _KINDS if kind in item)
-        if type(number) is not int or item["execution"] not in cells:
+        if type(number) is not int:
             return None
-        return Note(cells[item["execution"]], number, kind, str(item[kind]))
+        return Note(cells[item["execution"]], cells[item["defined"]], number, kind, str(item[kind]))
     except (ValueError, KeyError, TypeError, StopIteration, RecursionError):
         return None
 
@@ -66,19 +67,17 @@ def writer_of(path: str, notes: tuple[Note, ...]) -> int | None:
 
 def find_entry(
     notes: tuple[Note, ...], cell: int, kind: str, sources: Sequence[str], held: tuple[Note, ...] = ()
-) -> tuple[int, int]:
-    """Cell and line where something enters a cell: its own first such line, else the first of the nearest cell
-    that feeds it; (0, 0) when there is none.
+) -> Note | None:
+    """Where something enters a cell: the first such line that it executes, else the first of the nearest cell that
+    feeds it; None when there is none.
 
     Lines that ``held`` has with the same value are left out: a generator that the notebook seeds itself is in the
     same state in every run.
     """
-    same = {(note.cell, note.line, note.value) for note in held if note.kind == kind and note.value != "entropy"}
-    entries = [
-        (note.cell, note.line) for note in notes if note.kind == kind and (note.cell, note.line, note.value) not in same
-    ]
+    same = {note for note in held if note.kind == kind and note.value != "entropy"}
+    entries = [note for note in notes if note.kind == kind and note not in same]
     for source in feeding(sources, cell):
-        for entry in entries:
-            if entry[0] == source:
-                return entry
-    return (0, 0)
+        for note in entries:
+            if note.cell == source:
+                return note
+    return None
