@@ -266,16 +266,31 @@ def delete(run: RunName, as_json: Json = False) -> int:
 
 
 @app.command()
+def purge(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Deleted runs, by id or the beginning of one.")],
+    as_json: Json = False,
+) -> int:
+    """Remove deleted runs from the trash for good; their entries in the ledger stay."""
+    from engine.cli import keeping
+
+    return keeping.purge(runs, as_json=as_json)
+
+
+@app.command()
 def fsck(
     runs: Annotated[
         list[str] | None, typer.Argument(metavar="[RUN]...", help="Check these runs and the ledger; default: all.")
+    ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A copy of the checkpoint, kept elsewhere, that the ledger has to continue."),
     ] = None,
     as_json: Json = False,
 ) -> int:
     """Check every byte, seal and entry of the home, and name what was changed."""
     from engine.cli import keeping
 
-    return keeping.fsck(runs or [], as_json=as_json)
+    return keeping.fsck(runs or [], against, as_json=as_json)
 
 
 @app.command()

@@ -1,6 +1,8 @@
-"""``label``, ``comment``, ``delete``, ``fsck``: what is done about runs after they ended."""
+"""``label``, ``comment``, ``delete``, ``purge``, ``fsck``: what is done about runs after they ended."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from cattrs import unstructure
 
@@ -9,6 +11,7 @@ from engine.cli.signers import unlock
 from engine.cli.terminal import Terminal, print_json, say, size_text, styled, table
 from engine.results import clean_text
 from engine.settings import find_home
+from engine.store import counted
 
 
 def label(run: str, text: str, *, as_json: bool) -> int:
@@ -16,6 +19,9 @@ def label(run: str, text: str, *, as_json: bool) -> int:
     home, terminal = find_home(), Terminal()
     unlock(home)
     record = pipeline.label(run, text, home, terminal)
+    if not text.strip() and not as_json:
+        print(f"{record.id}  its label was taken away")
+        return 0
     return _done(record.id, "label", text.strip(), as_json=as_json)
 
 
@@ -35,6 +41,19 @@ def delete(run: str, *, as_json: bool) -> int:
     return _done(record.id, "trash", str(home.trash / record.id), as_json=as_json)
 
 
+def purge(runs: list[str], *, as_json: bool) -> int:
+    """Remove deleted runs for good."""
+    home, terminal = find_home(), Terminal()
+    unlock(home)
+    done = pipeline.purge(runs, home, terminal)
+    if as_json:
+        print_json({"purged": list(done)})
+    else:
+        for run in done:
+            print(f"{run}  purged")
+    return 0
+
+
 def _done(run: str, name: str, value: str, *, as_json: bool) -> int:
     if as_json:
         print_json({"id": run, name: value})
@@ -43,10 +62,10 @@ def _done(run: str, name: str, value: str, *, as_json: bool) -> int:
     return 0
 
 
-def fsck(runs: list[str], *, as_json: bool) -> int:
+def fsck(runs: list[str], against: Path | None, *, as_json: bool) -> int:
     """Check the home; 4 when anything was found."""
     terminal = Terminal()
-    report = pipeline.fsck(runs, find_home(), terminal)
+    report = pipeline.fsck(runs, find_home(), terminal, against)
     terminal.clear()
     if as_json:
         print_json(unstructure(report))
@@ -54,12 +73,14 @@ def fsck(runs: list[str], *, as_json: bool) -> int:
     for repair in report.repairs:
         say(f"repaired: {clean_text(repair)}")
     for note in report.notes:
-        say(f"note: {note}")
+        say(f"note: {clean_text(note)}")
     if report.findings:
         rows = [[styled(item.what, "red"), item.where, clean_text(item.detail)] for item in report.findings]
         print(table(["finding", "where", "what"], rows))
-    seen = f"{report.runs} runs, {report.entries} entries, {report.files:,} files, {size_text(report.bytes)}"
-    count = len(report.findings)
-    told = f"{count} finding{'' if count == 1 else 's'}" if count else "everything is as it was left"
-    print(f"{seen}; checkpoint {clean_text(report.checkpoint)}: {told}")
+    seen = ", ".join(
+        counted(count, noun)
+        for count, noun in ((report.runs, "run"), (report.entries, "entry"), (report.files, "file"))
+    )
+    told = counted(len(report.findings), "finding") if report.findings else "everything is as it was left"
+    print(f"{seen}, {size_text(report.bytes)}; checkpoint {clean_text(report.checkpoint)}: {told}")
     return 4 if report.findings else 0

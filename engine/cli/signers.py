@@ -43,7 +43,8 @@ def trust(name: str, file: Path) -> int:
     try:
         public, _ = signing.from_line(read_regular(file, _MAX_BYTES).decode())
     except (OSError, ValueError) as error:
-        raise BadInput(f"{file} is not the public part of an ed25519 key: {error}.", "Name a .pub file.") from None
+        reason = getattr(error, "strerror", None) or error
+        raise BadInput(f"{file} is not the public part of an ed25519 key: {reason}.", "Name a .pub file.") from None
     pipeline.keys_trust(find_home(), name, public)
     print(f"{name}  {public.fingerprint}")
     return 0
@@ -65,8 +66,15 @@ def show(*, as_json: bool) -> int:
         return 0
     if key is None:
         say("No key is set, so runs are unsigned; `nbseal keys new` makes one, `nbseal keys use` adopts one.")
+    signs = {item.name for item in trusted if key and item.key == key.public}
+    if key and key.name in signs:
+        signs = {key.name}  # the others are further names of the same key
     rows = [
-        ["signs" if key and item.key == key.public else "", clean_text(item.name), item.key.fingerprint]
+        [
+            "signs" if key and item.key == key.public and item.name in signs else "",
+            clean_text(item.name),
+            item.key.fingerprint,
+        ]
         for item in trusted
     ]
     if key and all(item.key != key.public for item in trusted):
@@ -100,7 +108,8 @@ def _new_passphrase(file: Path | None) -> str:
         try:
             text = read_regular(file, _MAX_BYTES).decode().rstrip("\r\n")
         except (OSError, ValueError) as error:
-            raise BadInput(f"The passphrase file {file} cannot be read: {error}.", "Check its path.") from None
+            reason = getattr(error, "strerror", None) or "it is not text"
+            raise BadInput(f"The passphrase file {file} cannot be read: {reason}.", "Check its path.") from None
     else:
         first = _ask("Passphrase of the new key: ")
         if first is None:

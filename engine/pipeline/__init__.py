@@ -22,6 +22,7 @@ from engine.pipeline.keeping import (
     keys_trust,
     label,
     look,
+    purge,
 )
 from engine.pipeline.reading import find, logs, measures, page, runs
 from engine.pipeline.story import Request, rerun, rerun_with, run
@@ -52,6 +53,7 @@ __all__ = [
     "look",
     "measures",
     "page",
+    "purge",
     "rebuild_image",
     "rerun",
     "rerun_with",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from engine import signing, store
 from engine.errors import BadInput
 from engine.model import Record, Seal
-from engine.pipeline.reading import find
+from engine.pipeline.reading import find, settle
 from engine.progress import Progress
 from engine.settings import Home
 
@@ -51,10 +52,30 @@ def delete(prefix: str, home: Home, progress: Progress) -> Record:
     return record
 
 
-def fsck(prefixes: Sequence[str], home: Home, progress: Progress) -> store.Report:
-    """Check the home, or some of its runs."""
+def purge(prefixes: Sequence[str], home: Home, progress: Progress) -> tuple[str, ...]:
+    """Remove deleted runs for good; their ids."""
+    settle(home, progress)
+    runs = tuple(dict.fromkeys(store.find_deleted(home, prefix) for prefix in prefixes))
+    for run in runs:
+        store.purge(home, run)
+    return runs
+
+
+def fsck(prefixes: Sequence[str], home: Home, progress: Progress, against: Path | None = None) -> store.Report:
+    """Check the home, or some of its runs, and its ledger against a checkpoint that was kept elsewhere."""
     only = [store.find_run(home, prefix) for prefix in prefixes] or None
-    return store.fsck(home, progress, only)
+    return store.fsck(home, progress, only, _kept(against) if against else None)
+
+
+def _kept(path: Path) -> store.Checkpoint:
+    try:
+        found = store.read_checkpoint(path)
+        problem = "there is no such file"
+    except ValueError as error:
+        found, problem = None, str(error)
+    if found is None:
+        raise BadInput(f"{path} is not a checkpoint: {problem}.", "Name a copy of a home's ledger/checkpoint.")
+    return found
 
 
 def keys_make(home: Home, name: str, passphrase: str | None) -> signing.SigningKey:

@@ -88,8 +88,11 @@ def make(home: Home, name: str, passphrase: str | None) -> SigningKey:
 
     _check(name)
     path = folder(home) / name
-    if path.exists() or path.is_symlink() or name in ("allowed_signers", "signing.json"):
-        raise BadInput(f"There is a {path} already.", "Give another --name.")
+    if name.endswith(".pub"):
+        raise BadInput(f"'{name}' is a name for the public part of a key.", f"Give --name {name.removesuffix('.pub')}.")
+    for taken in (path, path.with_name(f"{name}.pub")):
+        if taken.exists() or taken.is_symlink() or name in ("allowed_signers", "signing.json"):
+            raise BadInput(f"There is a {taken} already.", "Give another --name.")
     private = Ed25519PrivateKey.generate()
     encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
     if passphrase is not None:
@@ -113,9 +116,10 @@ def adopt(home: Home, what: str, name: str | None) -> SigningKey:
     try:
         text = read_regular(path, _MAX_BYTES).decode()
     except (OSError, ValueError) as error:
-        raise BadInput(f"The key {what} cannot be read: {error}.", ED25519_ONLY) from None
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise BadInput(f"The key {what} cannot be read: {reason}.", ED25519_ONLY) from None
     if "PRIVATE KEY-----" in text:
-        public, file, comment = public_part(text), path, ""
+        public, comment = public_part(text), ""
         with suppress(OSError, ValueError):
             comment = from_line(read_regular(path.with_name(f"{path.name}.pub"), _MAX_BYTES).decode())[1]
     else:
@@ -123,14 +127,22 @@ def adopt(home: Home, what: str, name: str | None) -> SigningKey:
             public, comment = from_line(text)
         except ValueError as error:
             raise BadInput(f"The key {what} cannot be used: {error}.", ED25519_ONLY) from None
-        file = path.with_suffix("")
-    if file.is_file():
-        return _set(home, SigningKey(_name(name, comment), public, str(file)))
+        path = path.with_suffix("") if path.suffix == ".pub" else path
+    if _holds(path, public):
+        return _set(home, SigningKey(_name(name, comment), public, str(path)))
     if public not in agent.held():
         raise BadInput(
-            f"Neither the agent nor {file} has the private part of {what}.", "Load it with ssh-add, or name its file."
+            f"Neither the agent nor {path} has the private part of {what}.", "Load it with ssh-add, or name its file."
         )
     return _set(home, SigningKey(_name(name, comment), public))
+
+
+def _holds(path: Path, public: PublicKey) -> bool:
+    """Whether a file is the private part of a key, encrypted or not."""
+    try:
+        return public_part(read_regular(path, _MAX_BYTES).decode()) == public
+    except (OSError, ValueError, BadInput):
+        return False
 
 
 def trust(home: Home, name: str, public: PublicKey) -> None:

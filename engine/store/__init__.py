@@ -13,15 +13,17 @@ from engine.store.index import (
     unfinished,
 )
 from engine.store.inputs import keep_input, keep_inputs, materialise
-from engine.store.keeping import catch_up, comment, delete, label
+from engine.store.keeping import catch_up, comment, delete, find_deleted, label, purge
 from engine.store.ledger import append as log
+from engine.store.ledger_files import Checkpoint, read_checkpoint
 from engine.store.record import new_id, now, plain_flags, record_to_json
-from engine.store.report import Finding, Report
+from engine.store.report import Finding, Report, counted
 from engine.store.runs import adopt, begin_run, discard, publish, sweep, verify_run
 from engine.store.sealing import known_keys, logged_seal, read_seal
 from engine.store.source import checkout, find_project_root, folder_in, snapshot
 
 __all__ = [
+    "Checkpoint",
     "Comment",
     "Finding",
     "History",
@@ -33,9 +35,11 @@ __all__ = [
     "catch_up",
     "checkout",
     "comment",
+    "counted",
     "damaged_runs",
     "delete",
     "discard",
+    "find_deleted",
     "find_project_root",
     "find_run",
     "folder_in",
@@ -55,6 +59,8 @@ __all__ = [
     "open_run",
     "plain_flags",
     "publish",
+    "purge",
+    "read_checkpoint",
     "read_log",
     "read_seal",
     "read_source",

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine import signing
 from engine.errors import NbsealError
 from engine.hashing import hash_files
 from engine.model import Record
@@ -20,9 +21,11 @@ from engine.store.histories import History
 from engine.store.index import all_histories, history_of, rebuild
 from engine.store.keeping import catch_up, seal_late
 from engine.store.ledger_check import check_ledger
+from engine.store.ledger_files import Checkpoint
+from engine.store.ledger_files import folder as ledger_folder
 from engine.store.locks import is_owned
 from engine.store.record import RUN_ID, read_json, read_record
-from engine.store.report import Finding, Report
+from engine.store.report import Finding, Report, counted
 from engine.store.runs import sweep
 from engine.store.seal import MANIFEST, SIGNATURE, Check
 from engine.store.source import printable
@@ -41,23 +44,27 @@ class _Content:
     size: int
 
 
-def fsck(home: Home, progress: Progress, only: Sequence[str] | None = None) -> Report:
-    """Check everything, or the ledger and the runs with the ids ``only``."""
-    ledger = check_ledger(home)
+def fsck(home: Home, progress: Progress, only: Sequence[str] | None = None, kept: Checkpoint | None = None) -> Report:
+    """Check everything, or the ledger and the runs with the ids ``only``; the ledger also against a ``kept`` one."""
+    ledger = check_ledger(home, kept)
     findings, repairs = list(ledger.findings), list(ledger.repairs)
     with suppress(OSError):  # of a home that cannot be written, what can be found is found
         sweep(home)
         if only is None and rebuild(home):
             repairs.append("The index was out of step; it was made anew.")
-        repairs += catch_up(home)
+        if ledger.readable:
+            repairs += catch_up(home)
     known = all_histories(home)
-    runs = _Runs(home, known)
+    runs = _Runs(home, known, readable=ledger.readable)
     for name, run in _directories(home):
         if only is None or name in only:
             runs.take(run)
     contents = [] if only is not None else list(_contents(home))
+    notes = list(ledger.notes)
     if only is None:
         findings += runs.missing()
+        findings += _damaged_key(home)
+        notes += _strays(home)
 
     files = [(f"{check.run.path}/{path}", size) for check in runs.checks for path, size in check.sizes.items()]
     files += [(os.fspath(content.path), content.size) for content in contents]
@@ -74,15 +81,16 @@ def fsck(home: Home, progress: Progress, only: Sequence[str] | None = None) -> R
     repairs += runs.seal_old(findings)
     return Report(
         len(runs.checks), ledger.size, len(files), total, ledger.checkpoint,
-        tuple(findings), tuple(repairs), tuple(runs.notes()),
+        tuple(findings), tuple(repairs), (*notes, *runs.notes()),
     )  # fmt: skip
 
 
 class _Runs:
     """The runs of a home, in their place or in the trash."""
 
-    def __init__(self, home: Home, known: Mapping[str, History]) -> None:
+    def __init__(self, home: Home, known: Mapping[str, History], *, readable: bool) -> None:
         self._home = home
+        self._readable = readable  # the ledger; where it is not, nothing can be missing from it
         self._known = known
         self._there: dict[str, Path] = {}
         self._old: dict[str, Record] = {}
@@ -113,6 +121,8 @@ class _Runs:
         self._judge_seal(run, history)
         if history.state == "deleted" and run.path.parent == self._home.runs:
             self._find(run, "added", "It was deleted, and is among the runs again.")
+        elif history.state == "purged":
+            self._find(run, "added", "It was deleted and purged, and is there again.")
         elif history.state not in ("deleted", "") and run.path.parent != self._home.runs:
             self._find(run, "removed", "It is in the trash, and the ledger has no entry about that.")
 
@@ -130,12 +140,16 @@ class _Runs:
             if run_id not in self._there and history.state in ("begun", "ended"):
                 yield Finding(f"run {run_id}", "removed", "It is in the ledger, and its directory is gone.")
             elif run_id not in self._there and history.state == "deleted":
-                yield Finding(f"run {run_id}", "removed", "It was deleted, and is not in the trash any more.")
+                yield Finding(
+                    f"run {run_id}",
+                    "removed",
+                    "It was deleted, and is not in the trash any more; `nbseal purge` would enter that.",
+                )
 
     def seal_old(self, findings: Sequence[Finding]) -> Iterator[str]:
         """Seal the runs of versions that had no seals, unless something was found wrong with them."""
         wrong = {finding.where for finding in findings}
-        for run_id, record in self._old.items():
+        for run_id, record in self._old.items() if self._readable else ():
             if f"run {run_id}" not in wrong:
                 seal_late(self._home, run_id, record)
                 yield f"Run {run_id} is of a version without seals; it was sealed now, late, as it is."
@@ -148,7 +162,7 @@ class _Runs:
             (self._running, "under way, or lost"),
         ):
             if count:
-                yield f"{count} run{'' if count == 1 else 's'} {'is' if count == 1 else 'are'} {what}."
+                yield f"{counted(count, 'run')} {'is' if count == 1 else 'are'} {what}."
 
     def _record(self, run: RunDirectory) -> Record | None:
         try:
@@ -167,7 +181,7 @@ class _Runs:
         # Records of versions without seals name the digests of their files.
         if record and record.files and not sealed and state in ("", "begun"):
             self._old[run.id] = record
-        else:
+        elif self._readable:
             self._find(run, "no-entry", "The ledger has no entry about its end.")
 
     def _judge_seal(self, run: RunDirectory, history: History) -> None:
@@ -193,6 +207,28 @@ def _directories(home: Home) -> Iterator[tuple[str, RunDirectory]]:
             for path in sorted(folder.iterdir()):
                 if RUN_ID.fullmatch(path.name):
                     yield path.name, RunDirectory(home, path)
+
+
+def _strays(home: Home) -> Iterator[str]:
+    """What lies where only our files should, and lines of allowed_signers that cannot be read."""
+    for folder, ours in (
+        (home.runs, RUN_ID),
+        (home.trash, RUN_ID),
+        (ledger_folder(home), re.compile("entries.jsonl|checkpoint|signed|hashes|lock")),
+    ):
+        if folder.is_dir():
+            for name in sorted(path.name for path in folder.iterdir()):
+                if not ours.fullmatch(name):
+                    yield f"{printable(name)} in {folder.name}/ is none of ours."
+    for problem in signing.trusted(home)[1]:
+        yield f"Of keys/allowed_signers, {printable(problem)}."
+
+
+def _damaged_key(home: Home) -> Iterator[Finding]:
+    try:
+        signing.signing_key(home)
+    except NbsealError as error:
+        yield Finding("keys", "unreadable", error.message)
 
 
 def _contents(home: Home) -> Iterator[_Content]:

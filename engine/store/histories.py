@@ -14,7 +14,7 @@ from engine.digests import sha256_bytes
 from engine.files import open_regular
 from engine.model import Json
 from engine.settings import Home
-from engine.store.ledger import MAX_LINE, entries_path, parse
+from engine.store.ledger_files import MAX_LINE, entries_path, parse
 from engine.store.record import RUN_ID
 
 TABLES = (
@@ -38,7 +38,7 @@ class Comment:
 class History:
     """One run as the ledger has it. ``state`` is empty when the ledger does not know the run."""
 
-    state: str = ""  # begun, ended, discarded, deleted
+    state: str = ""  # begun, ended, discarded, deleted, purged
     status: str = ""
     seal: str = ""
     key: str = ""  # fingerprint of the key that signed the seal
@@ -93,6 +93,12 @@ def history(database: sqlite3.Connection, run: str) -> History:
     return _history(row) if row else History()
 
 
+def deleted(database: sqlite3.Connection, prefix: str) -> dict[str, str]:
+    """The deleted and purged runs whose ids begin so, and which of both they are; ``prefix`` is hexadecimal."""
+    query = "SELECT run, state FROM histories WHERE state IN ('deleted', 'purged') AND run LIKE ? ORDER BY run"
+    return dict(database.execute(query, (f"{prefix}%",)).fetchall())
+
+
 def comments(database: sqlite3.Connection, run: str) -> tuple[Comment, ...]:
     """What was said of a run, in the order said."""
     rows = database.execute("SELECT time, text FROM comments WHERE run = ? ORDER BY place", (run,)).fetchall()
@@ -125,7 +131,7 @@ def _enter(database: sqlite3.Connection, entry: Json) -> None:
             " WHERE run = ? AND seal = ''",  # a second seal of the same run never takes the place of the first
             (text("status"), text("seal"), text("key"), text("unsigned"), late, text("time"), run),
         )
-    elif kind in ("begun", "discarded", "deleted"):
+    elif kind in ("begun", "discarded", "deleted", "purged"):
         database.execute("UPDATE histories SET state = ? WHERE run = ?", (kind, run))
     elif kind == "label":
         database.execute("UPDATE histories SET label = ? WHERE run = ?", (text("text"), run))

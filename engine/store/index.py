@@ -142,7 +142,15 @@ def find_run(home: Home, prefix: str) -> str:
         query = "SELECT DISTINCT hash FROM runs WHERE hash LIKE ? ORDER BY hash"
         hashes = [str(row[0]) for row in database.execute(query, (pattern,))]
         means = {name: name for name in ids} | {name: _first_of(database, name) for name in hashes}
+        gone = histories.deleted(database, wanted)
         candidates = [_candidate(database, name, run_id) for name, run_id in list(means.items())[:_CANDIDATES]]
+    if not means and len(gone) == 1:
+        (run_id, state), *_ = gone.items()
+        if state == "purged":
+            raise BadInput(f"Run {run_id} was deleted, and purged.", "A backup may have it; this home does not.")
+        raise BadInput(
+            f"Run {run_id} was deleted: it lies in the trash.", f"Look into {home.trash / run_id}, as it was left."
+        )
     if not means:
         raise BadInput(f"There is no run '{prefix}'.", "`nbseal runs` lists those in this home.")
     if len(set(means.values())) > 1:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from engine.digests import digest_of
 from engine.errors import BadInput, NbsealError
-from engine.files import sync_directory
+from engine.files import remove_tree, sync_directory
 from engine.model import Record
 from engine.settings import Home
 from engine.store import ledger, sealing
 from engine.store.directory import open_run
 from engine.store.histories import History
-from engine.store.index import history_of, undone
+from engine.store.index import all_histories, history_of, undone
 from engine.store.locks import disown, is_owned, own
-from engine.store.record import read_record
+from engine.store.record import RUN_ID, read_record
 
 MAX_TEXT = 10_000
 
@@ -41,6 +43,31 @@ def delete(home: Home, run_id: str) -> None:
         disown(home, run_id)
 
 
+def purge(home: Home, run_id: str) -> None:
+    """Remove a deleted run for good, or enter that its directory is gone from the trash."""
+    with own(home, run_id) as owned:
+        if not owned:
+            raise BadInput(f"Run {run_id} is being worked on.", "Wait until that is done.")
+        ledger.append(home, "purged", run=run_id)
+        _out_of_trash(home, run_id)
+        disown(home, run_id)
+
+
+def find_deleted(home: Home, prefix: str) -> str:
+    """The id of the deleted run that a user means by the beginning of it; BadInput for any other."""
+    wanted = prefix.strip().lower()
+    found = sorted(run for run, history in all_histories(home).items() if history.state == "deleted")
+    fitting = [run for run in found if wanted and run.startswith(wanted)]
+    if len(fitting) > 1:
+        raise BadInput(f"'{prefix[:80]}' is ambiguous: {', '.join(fitting[:10])}.", "Give more of the id.")
+    if not fitting:
+        raise BadInput(
+            f"There is no deleted run '{prefix[:80]}'.",
+            f"Only deleted runs are purged; deleted are: {', '.join(found[:10]) or 'none'}.",
+        )
+    return fitting[0]
+
+
 def catch_up(home: Home) -> tuple[str, ...]:
     """Do what killed commands left undone: entries that are missing, deleted runs that still lie there; what was done.
 
@@ -54,6 +81,17 @@ def catch_up(home: Home) -> tuple[str, ...]:
                     done += _caught_up(home, run_id)
                 if owned and status != "running":
                     disown(home, run_id)
+    if home.trash.is_dir() and (left := [path.name for path in home.trash.iterdir() if RUN_ID.fullmatch(path.name)]):
+        known = all_histories(home)
+        for run_id in left:
+            if known.get(run_id, History()).state != "purged":
+                continue
+            with own(home, run_id) as owned:
+                if not owned:
+                    continue
+                _out_of_trash(home, run_id)
+                disown(home, run_id)
+                done.append(f"Run {run_id} had been purged but for its directory; it is removed now.")
     return tuple(done)
 
 
@@ -98,6 +136,17 @@ def _to_trash(home: Home, run_id: str) -> None:
     open_run(home, run_id).path.rename(home.trash / run_id)
     sync_directory(home.runs)
     sync_directory(home.trash)
+
+
+def _out_of_trash(home: Home, run_id: str) -> None:
+    # Renamed first: whoever is killed in between leaves rubbish in tmp/, which is swept, and no half run.
+    rubbish = home.temporary / run_id
+    home.temporary.mkdir(parents=True, exist_ok=True)
+    remove_tree(rubbish)
+    with suppress(FileNotFoundError):
+        (home.trash / run_id).rename(rubbish)
+        sync_directory(home.trash)
+        remove_tree(rubbish)
 
 
 def _checked(text: str, what: str, limit: int) -> str:

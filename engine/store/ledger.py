@@ -1,19 +1,20 @@
 """The ledger of a home: one line for each thing that happened, in a Merkle tree, under a checkpoint.
 
 ``entries.jsonl`` is the truth; ``hashes`` (see ``engine.merkle``) is a cache over it; ``checkpoint`` (C2SP
-tlog-checkpoint) commits to all of it, signed when the home has a key. An append reads the last line, the checkpoint
-and a logarithm of the hashes. Everything is written in this order: entry, hashes, checkpoint. So whoever is killed
-leaves at most one entry more than the checkpoint knows; the next append heals that before it adds its own.
+tlog-checkpoint) commits to all of it, signed when the home has a key; while it is not, ``signed`` keeps the last one
+that was. An append reads the last line, the checkpoint and a logarithm of the hashes. Everything is written in this
+order: entry, hashes, checkpoint. So whoever is killed leaves at most one entry more than the checkpoint knows.
+
+Nothing comes under a checkpoint in silence: what is newer than the checkpoint, or than the last signed one, or does not
+fit it, is named by the first entry after it, and that entry is what the next checkpoint is over.
 """
 
 from __future__ import annotations
 
 import base64
-import json
 import os
-import re
 import secrets
-from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,154 +22,66 @@ from typing import Any, BinaryIO
 from engine import merkle, signing
 from engine.digests import canonical_json
 from engine.errors import BadInput
-from engine.files import locked, open_regular, read_regular, sync_directory, write_atomic
+from engine.files import locked, open_regular, read_regular, write_atomic
 from engine.model import Json
 from engine.settings import Home
+from engine.store.ledger_files import (
+    MAX_LINE,
+    MAX_NOTE,
+    ORIGIN,
+    Checkpoint,
+    checkpoint_path,
+    counts,
+    disagreement,
+    entries_path,
+    grow,
+    hashes_path,
+    kept_leaves,
+    key_told,
+    lines,
+    lock_path,
+    parse,
+    put_back,
+    read_checkpoint,
+    reader,
+    signed_path,
+)
 from engine.store.record import now
-
-MAX_LINE = 64 << 10
-_MAX_NOTE = 64 << 10
-#: For which signatures `allowed_signers` may limit a key; the checkpoint itself has no namespace.
-NAMESPACE = "nbseal-ledger"
-_ORIGIN = re.compile(r"nbseal/ledger/[0-9a-f]{16}")
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """A tree's size and root as somebody vouched for them. ``note`` carries the signatures."""
+class _Before:
+    """The ledger's name, and the entry that has to come before the next one, if any."""
 
     origin: str
-    size: int
-    root: bytes
-    note: signing.note.Note
-
-
-def folder(home: Home) -> Path:
-    """Where the ledger lies."""
-    return home.root / "ledger"
-
-
-def entries_path(home: Home) -> Path:
-    return folder(home) / "entries.jsonl"
-
-
-def hashes_path(home: Home) -> Path:
-    return folder(home) / "hashes"
-
-
-def checkpoint_path(home: Home) -> Path:
-    return folder(home) / "checkpoint"
-
-
-def lock_path(home: Home) -> Path:
-    return folder(home) / "lock"
+    told: Json
+    only_unsigned: bool = False
 
 
 def append(home: Home, kind: str, **facts: Any) -> Json:
     """Add an entry; as it stands in the ledger. It is on the disk when this returns."""
     with locked(lock_path(home)), _open_to_append(entries_path(home)) as file:
-        for earlier in _healed(home, file):
-            _add(home, file, earlier)
-        return _add(home, file, {"kind": kind, **facts})
+        torn = _cut(file)
+        before = _continued(home, file) or _settled(home)
+        told = {"kind": "healed", **before.told, "torn": torn} if torn else before.told
+        if told:
+            # Where only signatures are missing, nothing is told until there is one, and then all at once.
+            with suppress(signing.CannotSign):
+                _add(home, file, before.origin, told, must_sign=before.only_unsigned and not torn)
+        return _add(home, file, before.origin, {"kind": kind, **facts})
 
 
-def read_checkpoint(home: Home) -> Checkpoint | None:
-    """The checkpoint, None when there is none; ValueError when it is damaged."""
-    try:
-        data = read_regular(checkpoint_path(home), _MAX_NOTE)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise ValueError(error.strerror) from error
-    note = signing.note.read(data)
-    origin, size, root, *_ = [*note.text.splitlines(), "", "", ""]
-    if not _ORIGIN.fullmatch(origin) or not re.fullmatch(r"0|[1-9][0-9]{0,15}", size):
-        raise ValueError("it is not a checkpoint of a ledger")
-    return Checkpoint(origin, int(size), base64.b64decode(root, validate=True), note)
-
-
-def lines(home: Home) -> Iterator[bytes]:
-    """Every whole line, without its end; one that is longer than any entry comes in parts."""
-    try:
-        file = open_regular(entries_path(home))
-    except FileNotFoundError:
-        return
-    with file:
-        while line := file.readline(MAX_LINE):
-            if line.endswith(b"\n"):
-                yield line[:-1]
-            elif len(line) == MAX_LINE:
-                yield line
-
-
-def parse(line: bytes) -> Json | None:
-    """An entry; None when the line is not one as ``append`` writes them."""
-    try:
-        entry = json.loads(line)
-        if isinstance(entry, dict) and canonical_json(entry) == line:
-            return entry
-    except (ValueError, RecursionError):
-        pass
-    return None
-
-
-def grow(leaves: Iterator[bytes] | list[bytes]) -> list[bytes]:
-    """The kept hashes of a tree with these leaf hashes."""
-    hashes: list[bytes] = []
-    for number, leaf in enumerate(leaves):
-        hashes += merkle.grown(number, leaf, hashes.__getitem__)
-    return hashes
-
-
-def kept_leaves(home: Home) -> int:
-    """For how many entries ``hashes`` holds all, and only, what it should; -1 when it holds something else."""
-    try:
-        size = hashes_path(home).lstat().st_size
-    except FileNotFoundError:
-        return 0
-    count = size // merkle.SIZE
-    leaves = count // 2  # kept(n) is 2n less the number of ones in n
-    while merkle.kept(leaves) < count:
-        leaves += 1
-    return leaves if merkle.kept(leaves) * merkle.SIZE == size else -1
-
-
-def reader(file: BinaryIO) -> merkle.Read:
-    """Reads kept hashes from their file."""
-
-    def read(place: int) -> bytes:
-        found = os.pread(file.fileno(), merkle.SIZE, place * merkle.SIZE)
-        if len(found) != merkle.SIZE:
-            raise ValueError("the kept hashes end early")
-        return found
-
-    return read
-
-
-def proof(home: Home, index: int, size: int) -> list[bytes]:
-    """The inclusion proof of an entry in the tree of the first ``size``."""
-    with open_regular(hashes_path(home)) as file:
-        return merkle.inclusion_proof(index, size, reader(file))
-
-
-# --- appending ----------------------------------------------------------------------------------
-
-
-def _add(home: Home, file: BinaryIO, facts: Json) -> Json:
-    """Write one entry, its hashes and the checkpoint; the three fit each other before."""
+def _add(home: Home, file: BinaryIO, origin: str, facts: Json, *, must_sign: bool = False) -> Json:
+    """Write one entry, its hashes and the checkpoint. CannotSign, and nothing is written, when it ``must_sign``."""
     with _open_to_append(hashes_path(home)) as hashes:
         size = kept_leaves(home)
         read = reader(hashes)
         entry: Json = {"index": size, "time": now(), **facts}
-        if "origin" in facts:
-            origin = str(facts["origin"])
-        else:
-            checkpoint = read_checkpoint(home)
-            assert checkpoint is not None  # noqa: S101 (``_healed`` saw to it)
-            origin = checkpoint.origin
         try:
             line, added, note = _made(home, origin, size, entry, read)
         except signing.CannotSign as error:
+            if must_sign:
+                raise
             entry["unsigned"] = str(error)
             line, added, note = _made(home, origin, size, entry, read, sign=False)
         if len(line) >= MAX_LINE:
@@ -178,8 +91,20 @@ def _add(home: Home, file: BinaryIO, facts: Json) -> Json:
         os.fsync(file.fileno())
         hashes.write(b"".join(added))
         hashes.flush()
-    write_atomic(checkpoint_path(home), note)
+    _put(home, note)
     return entry
+
+
+def _put(home: Home, note: bytes) -> None:
+    """Write the checkpoint. A signed one is never lost to one that is not signed."""
+    signed = bool(signing.note.read(note).signatures)
+    if not signed:
+        before = _readable(checkpoint_path(home))
+        if before is not None and counts(home, before):
+            write_atomic(signed_path(home), read_regular(checkpoint_path(home), MAX_NOTE))
+    write_atomic(checkpoint_path(home), note)
+    if signed:
+        signed_path(home).unlink(missing_ok=True)
 
 
 def _open_to_append(path: Path) -> BinaryIO:
@@ -212,14 +137,14 @@ def _checkpoint(home: Home, origin: str, size: int, root: bytes, *, sign: bool) 
     return signing.note.make(text, origin, key.public, lambda data: signing.sign(key, data))
 
 
-def _healed(home: Home, file: BinaryIO) -> Iterator[Json]:
-    """Make entries, hashes and checkpoint fit each other; what has to be entered about that."""
-    torn = _cut(file)
-    if torn:
-        yield from _settled(home, file)
-        yield {"kind": "healed", "torn": torn}
-    elif not _fits(home, file):
-        yield from _settled(home, file)
+def _readable(path: Path) -> Checkpoint | None:
+    try:
+        return read_checkpoint(path)
+    except ValueError:
+        return None
+
+
+# --- what was there before ----------------------------------------------------------------------
 
 
 def _cut(file: BinaryIO) -> int:
@@ -235,64 +160,101 @@ def _cut(file: BinaryIO) -> int:
     return torn
 
 
-def _fits(home: Home, file: BinaryIO) -> bool:
-    """Whether checkpoint, hashes and the last line agree: looks at a logarithm of the ledger."""
+def _continued(home: Home, file: BinaryIO) -> _Before | None:
+    """What comes before the next entry when all fits, as far as a logarithm of the ledger shows; else None."""
+    try:
+        checkpoint = read_checkpoint(checkpoint_path(home))
+        signed = read_checkpoint(signed_path(home))
+        if checkpoint is None or not _fits(home, file, checkpoint):
+            return None
+        if checkpoint.note.signatures:
+            return _Before(checkpoint.origin, {}) if counts(home, checkpoint) else None
+        if signed is None:
+            return _Before(checkpoint.origin, {}) if signing.signing_key(home) is None else None
+        with open_regular(hashes_path(home)) as hashes:
+            if disagreement(signed, checkpoint.size, reader(hashes)) or not counts(home, signed):
+                return None
+    except (OSError, ValueError, BadInput):
+        return None
+    told = {"kind": "healed", "entries": [signed.size, checkpoint.size - 1]} if signed.size < checkpoint.size else {}
+    return _Before(checkpoint.origin, told, only_unsigned=True)
+
+
+def _fits(home: Home, file: BinaryIO, checkpoint: Checkpoint) -> bool:
+    """Whether checkpoint, hashes and the last line agree."""
     end = file.seek(0, os.SEEK_END)
     start = max(0, end - MAX_LINE)
     last = os.pread(file.fileno(), end - start, start).removesuffix(b"\n").rpartition(b"\n")[2]
     leaves = kept_leaves(home)
-    try:
-        checkpoint = read_checkpoint(home)
-        if checkpoint is None or leaves <= 0 or checkpoint.size != leaves:
-            return False
-        with open_regular(hashes_path(home)) as hashes:
-            read = reader(hashes)
-            leaf = read(merkle.place(0, leaves - 1))
-            return leaf == merkle.leaf_hash(last) and merkle.root(leaves, read) == checkpoint.root
-    except (OSError, ValueError):
+    if leaves <= 0 or checkpoint.size != leaves:
         return False
+    with open_regular(hashes_path(home)) as hashes:
+        read = reader(hashes)
+        leaf = read(merkle.place(0, leaves - 1))
+        return leaf == merkle.leaf_hash(last) and merkle.root(leaves, read) == checkpoint.root
 
 
-def _settled(home: Home, file: BinaryIO) -> Iterator[Json]:
-    """Write hashes and checkpoint anew from the entries. What the checkpoint denies is entered, never passed over."""
-    leaves = [merkle.leaf_hash(line) for line in lines(home)]
-    hashes = grow(leaves)
-    read = hashes.__getitem__
-    problem = ""
-    text = ""
-    origin = f"nbseal/ledger/{secrets.token_hex(8)}"
-    try:
-        checkpoint = read_checkpoint(home)
-    except ValueError as error:
-        checkpoint, problem = None, f"the checkpoint is damaged: {error}"
-    if checkpoint is not None:
-        origin, text = checkpoint.origin, checkpoint.note.text
-        problem = disagreement(checkpoint, len(leaves), read)
-    elif len(leaves) > 1 and not problem:
-        problem = "the checkpoint is missing"
-    first = parse(next(iter(lines(home)), b""))
-    if checkpoint is None and first and _ORIGIN.fullmatch(str(first.get("origin"))):
-        origin = str(first["origin"])
+def _settled(home: Home) -> _Before:
+    """Write the hashes anew from the entries, and tell what does not fit."""
+    held = list(lines(home))
+    hashes = grow([merkle.leaf_hash(line) for line in held])
+    entries = [parse(line) for line in held]
     write_atomic(hashes_path(home), b"".join(hashes))
-    if leaves:
-        try:
-            note = _checkpoint(home, origin, len(leaves), merkle.root(len(leaves), read), sign=True)
-        except signing.CannotSign:
-            note = _checkpoint(home, origin, len(leaves), merkle.root(len(leaves), read), sign=False)
-        write_atomic(checkpoint_path(home), note)
-    else:
-        sync_directory(folder(home))
-        yield {"kind": "created", "origin": origin}
+    checkpoint, problem, vouched = _judged(home, entries, hashes.__getitem__)
+    told: Json = {}
+    if problem and all(entry is None or entry.get("problem") != problem for entry in entries):
+        text = checkpoint.note.text if checkpoint else ""
+        told = {"kind": "conflict", "problem": problem, "checkpoint": text}
+    only_unsigned = not told and checkpoint is not None and checkpoint.size == len(held)
+    if vouched < len(held):
+        told = {"kind": "healed", **told, "entries": [vouched, len(held) - 1]}
+    origin = _name(checkpoint, entries)
+    if not held:
+        told = {"kind": "created", **told, "origin": origin}
+    return _Before(origin, told, only_unsigned)
+
+
+def _name(checkpoint: Checkpoint | None, entries: list[Json | None]) -> str:
+    """Under which name the ledger goes on: its checkpoint's, its first entry's, or a new one."""
+    first = str((entries[0] or {}).get("origin")) if entries else ""
+    if checkpoint is not None:
+        return checkpoint.origin
+    return first if ORIGIN.fullmatch(first) else f"nbseal/ledger/{secrets.token_hex(8)}"
+
+
+def _judged(home: Home, entries: list[Json | None], read: merkle.Read) -> tuple[Checkpoint | None, str, int]:
+    """The checkpoint, what is wrong as a clause, and how many entries were vouched for as well as the home can."""
+    try:
+        checkpoint = read_checkpoint(checkpoint_path(home))
+    except ValueError as error:
+        return None, f"the checkpoint is damaged: {error}", 0
+    if checkpoint is None:
+        return None, "the checkpoint is missing" if len(entries) > 1 else "", 0
+    size = len(entries)
+    problem = disagreement(checkpoint, size, read) or put_back(checkpoint, entries)
     if problem:
-        yield {"kind": "conflict", "problem": problem, "checkpoint": text}
+        return checkpoint, problem, 0
+    if checkpoint.note.signatures:
+        good = counts(home, checkpoint)
+        problem = "" if good else "the checkpoint's signature is not that of a key that is known here"
+        return checkpoint, problem, checkpoint.size if good else 0
+    try:
+        signed = read_checkpoint(signed_path(home))
+    except ValueError as error:
+        return checkpoint, f"the last signed checkpoint is damaged: {error}", 0
+    if signed is not None:
+        problem = disagreement(signed, size, read, "the last signed checkpoint")
+        if not problem and not counts(home, signed):
+            problem = "the last signed checkpoint is not signed by a key that is known here"
+        return checkpoint, problem, 0 if problem else signed.size
+    place = key_told(entries[: checkpoint.size])
+    if place is not None:
+        return checkpoint, f"no checkpoint is signed, and entry {place} says that the home had a key", 0
+    return checkpoint, "", 0 if _has_key(home) else checkpoint.size
 
 
-def disagreement(checkpoint: Checkpoint, size: int, read: merkle.Read) -> str:
-    """What the entries have against a checkpoint, as a clause; nothing when at most the last one is newer."""
-    if checkpoint.size > size:
-        return f"the checkpoint counts {checkpoint.size} entries, and there are {size}: the last ones were removed"
-    if merkle.root(checkpoint.size, read) != checkpoint.root:
-        return f"the first {checkpoint.size} entries are not those that the checkpoint is over"
-    if checkpoint.size < size - 1:
-        return f"the checkpoint counts {checkpoint.size} entries, and there are {size}: it was put back to an older one"
-    return ""
+def _has_key(home: Home) -> bool:
+    try:
+        return signing.signing_key(home) is not None
+    except BadInput:
+        return True

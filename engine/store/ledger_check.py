@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 
 from engine import merkle, signing
+from engine.errors import BadInput
 from engine.files import locked, read_regular, write_atomic
 from engine.model import Json
 from engine.settings import Home
-from engine.store import ledger
-from engine.store.report import Finding
+from engine.store import ledger_files as ledger
+from engine.store.report import Finding, counted
 from engine.store.sealing import moment
 
 _MAX_HASHES = 1 << 30
+_UNFINISHED = re.compile(r"\.(checkpoint|signed|hashes)\.[0-9a-f]{8}")
 _SHOWN = 100  # entries named one by one; more of the same are counted
 
 
@@ -27,55 +31,82 @@ class LedgerCheck:
     size: int = 0
     findings: list[Finding] = field(default_factory=list)
     repairs: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     checkpoint: str = "unsigned"  # whose signature it carries, in words
+    readable: bool = True  # whether runs can be held against it
 
     def find(self, what: str, detail: str) -> None:
         self.findings.append(Finding("ledger", what, detail))
 
 
-def check_ledger(home: Home) -> LedgerCheck:
-    """Read the whole ledger and compare; its cache is made anew when it is all that does not fit."""
+def check_ledger(home: Home, kept: ledger.Checkpoint | None = None) -> LedgerCheck:
+    """Read the whole ledger and compare, also with a checkpoint that somebody ``kept`` elsewhere.
+
+    Its cache is made anew when it is all that does not fit.
+    """
     check = LedgerCheck()
     if not ledger.folder(home).is_dir():
+        if kept:
+            check.find("removed", f"The kept checkpoint counts {kept.size} entries, and there is no ledger.")
         return check
     with ExitStack() as held:
         with suppress(OSError):  # a home on a read-only disk has nobody who adds to it
             held.enter_context(locked(ledger.lock_path(home)))
+            for path in ledger.folder(home).iterdir():
+                if _UNFINISHED.fullmatch(path.name):  # whoever wrote it held the lock, and is dead
+                    path.unlink()
         try:
-            _check(home, check)
+            _check(home, check, kept)
         except OSError as error:
+            check.readable = False
             check.find("unreadable", f"{error.filename or 'A file'} cannot be read: {error.strerror}.")
     return check
 
 
-def _check(home: Home, check: LedgerCheck) -> None:
+def _check(home: Home, check: LedgerCheck, kept: ledger.Checkpoint | None) -> None:
     lines = list(ledger.lines(home))
     leaves = [merkle.leaf_hash(line) for line in lines]
     entries = [ledger.parse(line) for line in lines]
     check.size = len(lines)
+    if torn := ledger.torn(home):
+        check.notes.append(
+            f"The ledger ends with {counted(torn, 'byte')} of an unfinished line; the next entry cuts them off."
+        )
+    checkpoint = _read(check, ledger.checkpoint_path(home), "checkpoint")
+    signed = _read(check, ledger.signed_path(home), "last signed checkpoint")
+    if not any(entries) and (lines or checkpoint):
+        check.readable = False
+        check.find("unreadable", "There is no entry that can be read, so no run is held against the ledger.")
     _read_entries(check, entries)
-    try:
-        checkpoint = ledger.read_checkpoint(home)
-    except ValueError as error:
-        check.find("changed", f"The checkpoint is damaged: {error}.")
-        return
-    if checkpoint is None:
-        if len(lines) > 1:
-            check.find("removed", "The checkpoint is missing.")
-        return
     hashes = ledger.grow(leaves)
-    problem = ledger.disagreement(checkpoint, len(leaves), hashes.__getitem__)
-    if problem:
+    read = hashes.__getitem__
+    if checkpoint is None:
+        if len(lines) > 1 and not any("checkpoint is damaged" in finding.detail for finding in check.findings):
+            check.find("removed", "The checkpoint is missing.")
+    elif problem := ledger.disagreement(checkpoint, len(leaves), read) or ledger.put_back(checkpoint, entries):
         _explain(home, check, checkpoint, leaves, problem)
     else:
         _mend(home, check, checkpoint, hashes)
-    _judge_signature(home, check, checkpoint, entries)
+    if signed and (problem := ledger.disagreement(signed, len(leaves), read, "the last signed checkpoint")):
+        check.find("changed", f"Of the ledger: {problem}.")
+    _judge_signature(home, check, checkpoint, signed, entries)
+    if kept:
+        _compare(home, check, kept, entries, checkpoint, hashes)
+
+
+def _read(check: LedgerCheck, path: Path, name: str) -> ledger.Checkpoint | None:
+    try:
+        return ledger.read_checkpoint(path)
+    except ValueError as error:
+        check.find("changed", f"The {name} is damaged: {error}.")
+        return None
 
 
 def _read_entries(check: LedgerCheck, entries: Sequence[Json | None]) -> None:
     """What entries say of themselves: their place, and that each run ends once."""
     ends: Counter[str] = Counter()
     faults = []
+    healed: list[str] = []
     last = -1
     for place, entry in enumerate(entries):
         if entry is None:
@@ -91,13 +122,30 @@ def _read_entries(check: LedgerCheck, entries: Sequence[Json | None]) -> None:
         elif entry.get("kind") == "conflict":
             problem = str(entry.get("problem"))[:300]
             faults.append(("changed", f"Before entry {place} the ledger did not fit its checkpoint: {problem}."))
-        elif entry.get("kind") == "healed":
-            check.repairs.append(f"Before entry {place} a torn last line of {entry.get('torn')} bytes was cut off.")
+        healed.extend(_healed(entry, place))
     faults += [("added", f"Run {run[:40]} ended {count} times.") for run, count in ends.items() if count > 1]
     for what, detail in faults[:_SHOWN]:
         check.find(what, detail)
     if len(faults) > _SHOWN:
         check.find("changed", f"And {len(faults) - _SHOWN} more faults of this kind.")
+    check.notes += healed[:_SHOWN]
+    if len(healed) > _SHOWN:
+        check.notes.append(f"And {len(healed) - _SHOWN} more notes of this kind.")
+
+
+def _healed(entry: Json, place: int) -> Iterator[str]:
+    """What an entry tells about what it found before itself."""
+    if entry.get("kind") not in ("healed", "conflict", "created"):
+        return
+    if isinstance(torn := entry.get("torn"), int):
+        yield f"Before entry {place} an unfinished line of {counted(torn, 'byte')} was cut off."
+    match entry.get("entries"):
+        case [int(first), int(last)]:
+            yield f"{_entries(first, last)} under no checkpoint that counts until entry {place} told of it."
+
+
+def _entries(first: int, last: int) -> str:
+    return f"Entry {first} was" if first == last else f"Entries {first} to {last} were"
 
 
 def _explain(
@@ -158,30 +206,90 @@ def _mend(home: Home, check: LedgerCheck, checkpoint: ledger.Checkpoint, hashes:
     if not same and checkpoint.size == check.size:
         write_atomic(ledger.hashes_path(home), data)
         check.repairs.append("The kept hashes of the ledger were out of step; they were made anew.")
-    elif checkpoint.size != check.size:  # killed between an entry and its checkpoint: the next entry mends it
-        check.repairs.append("The last entry is not under the checkpoint yet; the next one brings it in.")
 
 
 def _judge_signature(
-    home: Home, check: LedgerCheck, checkpoint: ledger.Checkpoint, entries: Sequence[Json | None]
+    home: Home,
+    check: LedgerCheck,
+    checkpoint: ledger.Checkpoint | None,
+    signed: ledger.Checkpoint | None,
+    entries: Sequence[Json | None],
 ) -> None:
-    covered = [entry for entry in entries[: checkpoint.size] if entry]
-    time = moment(str(covered[-1].get("time"))) if covered else moment("")
-    names = [name for name, _, _ in checkpoint.note.signatures]
-    expected = _key_in_use(covered)
-    if not names:
-        if expected and not (covered and covered[-1].get("unsigned")):
-            check.find("unsigned", "The checkpoint is not signed, though the home had a key.")
+    """Whose signature stands over how much of the ledger, where there is a key or ever was one."""
+    if checkpoint is not None and checkpoint.note.signatures:
+        signed = checkpoint
+    if signed is None:
+        covered = checkpoint.size if checkpoint else 0
+        if entries and _had_key(home, entries):
+            check.find("unsigned", "No checkpoint is signed, though the home has a key, or had one.")
+        elif checkpoint is not None and covered < len(entries):
+            check.notes.append(_newer(covered, len(entries) - 1, "under no checkpoint"))
         return
-    check.checkpoint = "signed by an unknown key"
-    signers = _whose(home, checkpoint, time)
+    check.checkpoint = _signer(home, check, signed, entries)
+    if signed.size < len(entries):
+        check.checkpoint += f" up to entry {signed.size - 1}"
+        check.notes.append(_newer(signed.size, len(entries) - 1, "not signed"))
+
+
+def _newer(first: int, last: int, how: str) -> str:
+    named = f"Entry {first} is" if first == last else f"Entries {first} to {last} are"
+    return f"{named} {how} yet: written by a command that could not, or by somebody else."
+
+
+def _had_key(home: Home, entries: Sequence[Json | None]) -> bool:
+    with suppress(BadInput):
+        if signing.signing_key(home) is None:
+            return any(
+                entry
+                and (
+                    (entry.get("kind") == "ended" and entry.get("key"))
+                    or (entry.get("kind") == "key" and entry.get("use") == "signing")
+                )
+                for entry in entries
+            )
+    return True
+
+
+def _signer(
+    home: Home, check: LedgerCheck, signed: ledger.Checkpoint, entries: Sequence[Json | None], name: str = "checkpoint"
+) -> str:
+    """Whose signature a checkpoint carries, in words; a finding when it is nobody's that counts."""
+    covered = [entry for entry in entries[: signed.size] if entry]
+    time = moment(str(covered[-1].get("time"))) if covered else moment("")
+    signers = _whose(home, signed, time)
     if signers:
-        check.checkpoint = f"signed by {signers[0]} (trusted)"
-    elif expected and checkpoint.note.signed_by(checkpoint.origin, expected):
-        check.find("unknown-key", "The checkpoint is signed by a key that allowed_signers does not name.")
-    else:
-        check.checkpoint = "bad signature"
-        check.find("bad-signature", "The checkpoint's signature is not that of any key that is known here.")
+        return f"signed by {signers[0]} (trusted)"
+    if (key := _key_in_use(covered)) and signed.note.signed_by(signed.origin, key):
+        check.find("unknown-key", f"The {name} is signed by a key that allowed_signers does not name.")
+        return "signed by an unknown key"
+    check.find("bad-signature", f"The {name}'s signature is not that of any key that is known here.")
+    return "bad signature"
+
+
+def _compare(
+    home: Home,
+    check: LedgerCheck,
+    kept: ledger.Checkpoint,
+    entries: Sequence[Json | None],
+    checkpoint: ledger.Checkpoint | None,
+    hashes: Sequence[bytes],
+) -> None:
+    """Whether the ledger continues a checkpoint that was kept elsewhere."""
+    if checkpoint is not None and kept.origin != checkpoint.origin:
+        check.find("changed", f"The kept checkpoint is of another ledger, {kept.origin}.")
+        return
+    read, size = hashes.__getitem__, len(entries)
+    if kept.size > size:
+        check.find("removed", f"The kept checkpoint counts {kept.size} entries, and there are {size}.")
+        return
+    proof = merkle.consistency_proof(kept.size, size, read) if kept.size else []
+    if not merkle.extends(kept.root, kept.size, merkle.root(size, read), size, proof):
+        check.find("changed", f"The first {kept.size} entries are not those that the kept checkpoint is over.")
+        return
+    whose = _signer(home, check, kept, entries, "kept checkpoint") if kept.note.signatures else "not signed"
+    check.notes.append(
+        f"The ledger continues the kept checkpoint, which is over {counted(kept.size, 'entry')} and {whose}."
+    )
 
 
 def _whose(home: Home, checkpoint: ledger.Checkpoint, time: datetime) -> list[str]:

@@ -5,6 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
+def counted(count: int, noun: str) -> str:
+    """``1 run``, ``2 runs``, ``2 entries``."""
+    plural = f"{noun.removesuffix('y')}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{count:,} {noun if count == 1 else plural}"
+
+
 @dataclass(frozen=True)
 class Finding:
     """Something that is not as it was left. ``where`` is "ledger", "run <id>", "blobs", ...; ``detail`` a sentence.

@@ -62,9 +62,12 @@ class Tree:
 def walk(run: RunDirectory, work_tree: int, *, project: bool = True) -> Tree:
     """All that a seal covers, or would have to; ``work_tree`` is how many bytes project/ may have."""
     tree = Tree({}, {})
-    passing = {MANIFEST, SIGNATURE, EXIT_FILE, run.spool.name, run.project.name}
+    passing = {MANIFEST, SIGNATURE, EXIT_FILE, run.spool.name}
+    has_project = run.project.is_dir() and not run.project.is_symlink()
+    if has_project:  # anything else of that name is told for what it is
+        passing.add(run.project.name)
     _walk_into(tree, run.path, "", passing, None, 0)
-    if project and run.project.is_dir() and not run.project.is_symlink():
+    if project and has_project:
         part = Tree({}, {})
         reason = _walk_into(part, run.path, run.project.name, frozenset(), MAX_ENTRIES, work_tree)
         if reason:
@@ -202,7 +205,11 @@ def check(run: RunDirectory, manifest: bytes, work_tree: int, *, project: bool =
         sealed = {path: digest for path, digest in sealed.items() if not path.startswith(inside)}
         irregular = {path: item for path, item in irregular.items() if not f"{path}/".startswith(inside)}
     uncovered = tuple(f"{path}/" for path, (kind, _) in irregular.items() if kind == "uncovered")
-    odd = {path: item for path, item in tree.irregular.items() if not _below(path, uncovered)}
+    odd = {
+        path: item
+        for path, item in tree.irregular.items()
+        if not _below(path, uncovered) or (f"{path}/" in uncovered and item[0] == "link")
+    }
     known = {path: item for path, item in irregular.items() if item[0] != "uncovered"}
     sizes = {path: size for path, size in tree.files.items() if not _below(path, uncovered)}
     return Check(run, sealed, sizes, tuple(differing(known, odd)))

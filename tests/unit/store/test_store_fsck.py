@@ -15,7 +15,7 @@ from engine.errors import BadInput
 from engine.model import Record, Source
 from engine.progress import Silent
 from engine.settings import Home
-from engine.store import ledger
+from engine.store import ledger, ledger_files
 from engine.store.blobs import blob_path
 from engine.store.directory import RunDirectory
 from engine.store.seal import MANIFEST, SIGNATURE, digest_files, manifest_bytes, parse_manifest
@@ -105,7 +105,7 @@ TAMPERINGS: dict[str, tuple[Callable[[RunDirectory], object], set[str]]] = {
     "note of an exit added": (lambda run: (run.path / ".exit.json").touch(), {"added"}),
     "project for a link": (
         lambda run: [run.project.rename(run.home.root / "elsewhere"), run.project.symlink_to("../../elsewhere")],
-        {"removed"},
+        {"added", "removed"},
     ),
     "link added": (lambda run: (run.project / "extra").symlink_to("x.py"), {"added"}),
     "folder added": (lambda run: (run.project / "extra").mkdir(), {"added"}),
@@ -168,7 +168,7 @@ def test_a_run_copied_in(home: Home, source: Source, tmp_path: Path) -> None:
 
 def test_the_whole_ledger_removed(home: Home, source: Source) -> None:
     done = finished(home, source, record())
-    shutil.rmtree(ledger.folder(home))
+    shutil.rmtree(ledger_files.folder(home))
     assert store.history_of(home, done.id)[0] == store.History()  # what the index remembers of it goes too
     assert found(home) == {(f"run {done.id}", "no-entry")}
 
@@ -178,7 +178,7 @@ def test_deleted_runs(home: Home, source: Source) -> None:
     store.delete(home, done.id)
     assert store.list_runs(home) == ()
     assert found(home) == set()
-    with pytest.raises(BadInput, match="no run"):
+    with pytest.raises(BadInput, match="in the trash"):
         store.find_run(home, done.id)
     write(home.trash / done.id / "executed.ipynb", lambda data: data + b" ")
     assert found(home) == {(f"run {done.id}", "changed")}
@@ -221,12 +221,12 @@ def test_labels_and_comments_are_the_ledgers(home: Home, source: Source) -> None
 
 def _without_last_entry(home: Home, kind: str) -> None:
     """As if the process had been killed before it wrote the entry."""
-    lines = list(ledger.lines(home))
-    assert ledger.parse(lines[-1])["kind"] == kind  # type: ignore[index]
+    lines = list(ledger_files.lines(home))
+    assert ledger_files.parse(lines[-1])["kind"] == kind  # type: ignore[index]
     kept = lines[:-1]
-    shutil.rmtree(ledger.folder(home))
+    shutil.rmtree(ledger_files.folder(home))
     for line in kept:
-        entry = ledger.parse(line)
+        entry = ledger_files.parse(line)
         assert entry is not None
         if entry["kind"] != "created":
             facts = {name: value for name, value in entry.items() if name not in ("index", "time", "kind")}
@@ -260,7 +260,7 @@ def _as_before_seals(home: Home, done: Record) -> None:
 
 def test_runs_of_versions_without_seals_are_sealed_late_and_named(home: Home, source: Source) -> None:
     good, bad = finished(home, source, record()), finished(home, source, record())
-    shutil.rmtree(ledger.folder(home))
+    shutil.rmtree(ledger_files.folder(home))
     for run in (good, bad):
         _as_before_seals(home, run)
         store.verify_run(store.open_run(home, run.id), store.load_record(home, run.id))
@@ -276,7 +276,7 @@ def test_runs_of_versions_without_seals_are_sealed_late_and_named(home: Home, so
 
 def test_a_late_sealing_that_was_killed_is_done(home: Home, source: Source) -> None:
     done = finished(home, source, record())
-    shutil.rmtree(ledger.folder(home))
+    shutil.rmtree(ledger_files.folder(home))
     _as_before_seals(home, done)
     run = store.open_run(home, done.id)
     (run.path / "irregular.json").write_text("[]")
@@ -289,7 +289,7 @@ def test_a_late_sealing_that_was_killed_is_done(home: Home, source: Source) -> N
 
 def test_killed_after_a_late_seal_and_before_its_entry(home: Home, source: Source) -> None:
     done = finished(home, source, record())
-    shutil.rmtree(ledger.folder(home))
+    shutil.rmtree(ledger_files.folder(home))
     _as_before_seals(home, done)
     store.fsck(home, Silent())
     _without_last_entry(home, "ended")
@@ -299,8 +299,8 @@ def test_killed_after_a_late_seal_and_before_its_entry(home: Home, source: Sourc
 
 def test_a_ledger_that_is_no_file(home: Home, source: Source) -> None:
     finished(home, source, record())
-    ledger.entries_path(home).unlink()
-    os.mkfifo(ledger.entries_path(home))
+    ledger_files.entries_path(home).unlink()
+    os.mkfifo(ledger_files.entries_path(home))
     assert ("ledger", "unreadable") in found(home)
 
 
@@ -312,7 +312,9 @@ def test_a_run_that_could_not_be_signed_says_why(home: Home, source: Source, sig
     assert seal.signature == "unsigned"
     assert "cannot be read" in str(seal)
     report = store.fsck(home, Silent())
-    assert (report.findings, report.notes) == ((), ("1 run is unsigned.",))
+    assert report.findings == ()
+    assert ["Entries 2 to 3 are not signed" in note for note in report.notes] == [True, False]
+    assert report.notes[1] == "1 run is unsigned."
 
 
 # --- caches and content -----------------------------------------------------------------------------
@@ -352,3 +354,80 @@ def test_content_that_is_not_what_its_name_says(home: Home, source: Source, wher
     path.write_bytes(b"other")
     assert found(home) == {(where, "changed")}
     assert path.exists()
+
+
+def test_a_purged_run_is_gone_for_good_and_nothing_is_missed(home: Home, source: Source) -> None:
+    kept, done, emptied = (finished(home, source, record()) for _ in range(3))
+    for run in (done, emptied):
+        store.delete(home, run.id)
+    shutil.rmtree(home.trash / emptied.id)
+    assert found(home) == {(f"run {emptied.id}", "removed")}
+    with pytest.raises(BadInput, match="no deleted run"):
+        store.find_deleted(home, kept.id)
+    for run in (done, emptied):
+        assert store.find_deleted(home, run.id[:9]) == run.id
+        store.purge(home, run.id)
+    assert not any(home.trash.iterdir())
+    assert not any(home.temporary.iterdir())
+    assert found(home) == set()
+    assert store.load_record(home, kept.id).id == kept.id
+    with pytest.raises(BadInput, match="purged"):
+        store.find_run(home, done.id)
+    with pytest.raises(BadInput, match="no deleted run"):
+        store.find_deleted(home, done.id)
+    shutil.copytree(home.runs / kept.id, home.runs / done.id)
+    assert (f"run {done.id}", "added") in found(home)
+
+
+def test_a_purge_that_was_killed_is_done(home: Home, source: Source) -> None:
+    done = finished(home, source, record())
+    store.delete(home, done.id)
+    ledger.append(home, "purged", run=done.id)
+    assert "purged" in store.catch_up(home)[0]
+    assert not (home.trash / done.id).exists()
+    assert store.catch_up(home) == ()
+    assert found(home) == set()
+
+
+def test_a_link_for_a_project_that_is_not_covered(home: Home, source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.store.seal.MAX_ENTRIES", 1)
+    done = finished(home, source, record())
+    assert found(home) == set()
+    shutil.rmtree(home.runs / done.id / "project")
+    (home.runs / done.id / "project").symlink_to("/")
+    assert found(home) == {(f"run {done.id}", "added")}
+
+
+def test_strays_and_lines_that_say_nothing_are_noted(home: Home, source: Source, signed: signing.SigningKey) -> None:
+    done = finished(home, source, record())
+    store.delete(home, done.id)
+    for folder in ("runs", "trash", "ledger"):
+        (home.root / folder / f"stray-{folder}").touch()
+    with signing.allowed_signers(home).open("a") as file:
+        file.write("garbage\n")
+    report = store.fsck(home, Silent())
+    assert report.findings == ()
+    for word in ("stray-runs", "stray-trash", "stray-ledger", "line 2"):
+        assert sum(word in note for note in report.notes) == 1
+
+
+def test_a_damaged_signing_json_is_found(home: Home, source: Source, signed: signing.SigningKey) -> None:
+    finished(home, source, record())
+    write(home.root / "keys/signing.json", lambda data: data[5:])
+    assert found(home) == {("keys", "unreadable")}
+
+
+@pytest.mark.parametrize("harm", ["garbage", "empty", "gone", "a folder"])
+def test_a_ledger_that_cannot_be_read_is_told_once(home: Home, source: Source, harm: str) -> None:
+    runs = [finished(home, source, record()) for _ in range(3)]
+    path = ledger_files.entries_path(home)
+    path.unlink()
+    if harm == "a folder":
+        path.mkdir()
+    elif harm != "gone":
+        path.write_bytes(b"garbage\n" if harm == "garbage" else b"")
+    write(store.open_run(home, runs[0].id).executed, lambda data: data + b" ")
+    report = store.fsck(home, Silent())
+    assert [finding.where for finding in report.findings if finding.what == "unreadable"] == ["ledger"]
+    rest = {(finding.where, finding.what) for finding in report.findings if finding.where != "ledger"}
+    assert rest == {(f"run {runs[0].id}", "changed")}
