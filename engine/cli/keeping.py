@@ -81,6 +81,8 @@ def fsck(runs: list[str], against: Path | None, *, as_json: bool) -> int:
         counted(count, noun)
         for count, noun in ((report.runs, "run"), (report.entries, "entry"), (report.files, "file"))
     )
-    told = counted(len(report.findings), "finding") if report.findings else "everything is as it was left"
+    told = "no findings" if report.notes else "everything is as it was left"
+    if report.findings:
+        told = counted(len(report.findings), "finding")
     print(f"{seen}, {size_text(report.bytes)}; checkpoint {clean_text(report.checkpoint)}: {told}")
     return 4 if report.findings else 0

@@ -70,7 +70,7 @@ def _check(home: Home, check: LedgerCheck, kept: ledger.Checkpoint | None) -> No
     check.size = len(lines)
     if torn := ledger.torn(home):
         check.notes.append(
-            f"The ledger ends with {counted(torn, 'byte')} of an unfinished line; the next entry cuts them off."
+            f"The ledger ends with {counted(torn, 'byte')} of an unfinished line; the next entry cuts that off."
         )
     checkpoint = _read(check, ledger.checkpoint_path(home), "checkpoint")
     signed = _read(check, ledger.signed_path(home), "last signed checkpoint")

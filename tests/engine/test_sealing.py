@@ -142,7 +142,10 @@ def test_an_encrypted_key_signs_through_an_agent_and_only_then(
     assert verified(fresh_home.runs / record["id"], fresh_home, "carol").returncode == 0
     checked = shown(nbseal("fsck", "--json", env=agent.environment))
     assert (checked["findings"], checked["checkpoint"]) == ([], "signed by carol (trusted)")
-    assert checked["notes"] == ["1 run is unsigned."]
+    assert checked["notes"] == [
+        "Entries 2 to 3 were under no checkpoint that counts until entry 4 told of it.",
+        "1 run is unsigned.",
+    ]
 
 
 def test_a_key_that_only_an_agent_has(nbseal: Nbseal, fresh_home: Home, tmp_path: Path, agent: Agent) -> None:
@@ -175,6 +178,8 @@ def test_other_kinds_of_keys_are_refused(nbseal: Nbseal, tmp_path: Path) -> None
 def test_labels_comments_and_deletion(nbseal: Nbseal, notebook: MakeNotebook, fresh_home: Home) -> None:
     run = shown(nbseal("run", notebook("print(1)"), "--json"))["id"]
     assert nbseal("label", run, "baseline").returncode == 0
+    assert "taken away" in nbseal("label", run, " ").stdout
+    assert nbseal("label", run, "baseline").returncode == 0
     assert nbseal("comment", run[:6], "looks\nright").returncode == 0
     record = shown(nbseal("show", run, "--json"))
     assert record["label"] == "baseline"
@@ -186,4 +191,35 @@ def test_labels_comments_and_deletion(nbseal: Nbseal, notebook: MakeNotebook, fr
     assert shown(nbseal("runs", "--json")) == []
     done = nbseal("show", run)
     assert (done.returncode, done.stdout) == (2, "")
+    assert "in the trash" in done.stderr
     assert nbseal("fsck").returncode == 0
+    checkpoint = fresh_home.root / "ledger/checkpoint"
+    kept = fresh_home.root / "kept"
+    kept.write_bytes(checkpoint.read_bytes())
+    assert shown(nbseal("purge", run[:8], "--json")) == {"purged": [run]}
+    assert not (fresh_home.trash / run).exists()
+    assert nbseal("purge", run).returncode == 2
+    done = nbseal("fsck", "--against", kept)
+    assert done.returncode == 0
+    assert "continues the kept checkpoint" in done.stderr
+    kept.write_bytes(checkpoint.read_bytes())
+    for path in (checkpoint, fresh_home.root / "ledger/hashes"):
+        path.unlink()
+    entries = fresh_home.root / "ledger/entries.jsonl"
+    entries.write_bytes(b"".join(entries.read_bytes().splitlines(keepends=True)[:1]))
+    assert "there are 1" in nbseal("fsck", "--against", kept).stdout
+    assert nbseal("fsck", "--against", kept).returncode == 4
+    done = nbseal("fsck", "--against", "/nope")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Traceback" not in done.stderr
+
+
+def test_names_of_keys_on_the_command_line(nbseal: Nbseal, fresh_home: Home) -> None:
+    made = shown(nbseal("keys", "new", "--name", "alice", "--unencrypted", "--json"))
+    assert nbseal("keys", "trust", "bob", f"{made['file']}.pub").returncode == 0
+    assert nbseal("keys").stdout.count("signs") == 1  # two names of one key, and the one that was chosen
+    for command in (("keys", "use", "/nope"), ("keys", "trust", "x", "/nope")):
+        done = nbseal(*command)
+        assert done.returncode == 2
+        assert "No such file" in done.stderr
+        assert "Errno" not in done.stderr

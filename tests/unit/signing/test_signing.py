@@ -276,3 +276,38 @@ def test_a_retired_key_counts_for_what_it_signed_before() -> None:
 @given(st.text(max_size=200))
 def test_any_text_is_read_without_an_error(text: str) -> None:
     signers.read(text)
+
+
+def test_a_name_never_takes_the_place_of_another_keys_file(home: Home) -> None:
+    for name in ("z.pub", "allowed_signers.pub", "signing.json", "allowed_signers"):
+        with pytest.raises(BadInput):
+            keys.make(home, name, None)
+    (home.root / "keys").mkdir(parents=True, exist_ok=True)
+    (home.root / "keys/z.pub").write_text("a private key of an earlier version\n")
+    with pytest.raises(BadInput, match=r"z\.pub already"):
+        keys.make(home, "z", None)
+    assert (home.root / "keys/z.pub").read_text() == "a private key of an earlier version\n"
+    assert not (home.root / "keys/z").exists()
+
+
+@pytest.mark.parametrize("name", ["id", "id.txt", "id.pub"])
+def test_only_the_private_part_is_taken_for_one(home: Home, tmp_path: Path, name: str) -> None:
+    made = keys.make(Home(tmp_path / "other"), "bob", None)
+    other = keys.make(Home(tmp_path / "third"), "carol", None)
+    public = tmp_path / name
+    public.write_text(f"{made.public.line} bob\n")
+    with pytest.raises(BadInput, match="private part"):
+        keys.adopt(home, str(public), None)
+    if name == "id.pub":
+        (tmp_path / "id").write_bytes(Path(other.file).read_bytes())  # another key beside it
+        with pytest.raises(BadInput, match="private part"):
+            keys.adopt(home, str(public), None)
+        (tmp_path / "id").write_bytes(Path(made.file).read_bytes())
+        assert keys.adopt(home, str(public), None).file == str(tmp_path / "id")
+    else:
+        assert keys.signing_key(home) is None
+
+
+def test_a_key_that_is_not_there_is_said_plainly(home: Home, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"cannot be read: No such file or directory\.$"):
+        keys.adopt(home, str(tmp_path / "nope"), None)
