@@ -40,7 +40,7 @@ from typing import Any
 _TRACE_FILE = Path("/run/nbseal/trace.jsonl")
 _CELL_FILES = "/tmp/ipykernel_"  # noqa: S108 - as ipykernel names them
 #: Seconds of tracing in one cell, after which it goes on without.
-_PATIENCE = 20.0
+_PATIENCE = 3.0
 _MAX_NOTES = 20000
 #: This machine, as a notebook names it.
 _HERE = ("", "localhost", "::1", "0.0.0.0", "nbseal")  # noqa: S104 - nothing is bound to it
