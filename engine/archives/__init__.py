@@ -1,0 +1,1 @@
+"""Runs become one file that anybody can check, and that a home can take in."""
