@@ -34,9 +34,14 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644, *, durable: bool = 
         sync_directory(path.parent)
 
 
+def json_bytes(value: Any) -> bytes:
+    """Indented JSON with a final newline."""
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+
+
 def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
-    """Indented JSON with a final newline, atomically; see ``write_atomic``."""
-    write_atomic(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode(), durable=durable)
+    """The same in a file, atomically; see ``write_atomic``."""
+    write_atomic(path, json_bytes(value), durable=durable)
 
 
 def sync_directory(path: Path) -> None:

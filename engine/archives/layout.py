@@ -120,7 +120,8 @@ def ledger(run: str) -> str:
 
 
 def proof(run: str) -> str:
-    return f"{ATTESTATIONS}/{run}.tlog-proof"
+    """Below attestations/, as the other names of attestations."""
+    return f"{run}.tlog-proof"
 
 
 # --- names in a work tree ----------------------------------------------------------------------

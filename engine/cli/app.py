@@ -301,6 +301,27 @@ def doctor(as_json: Json = False) -> int:
     return doctor.doctor(as_json=as_json)
 
 
+@app.command()
+def archive(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Ids or hashes, or the beginnings of them.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE", help="What to write: a new .tar or .tar.zst.")
+    ],
+    no_image: Annotated[bool, typer.Option("--no-image", help="Leave out the image.")] = False,
+    no_wheels: Annotated[bool, typer.Option("--no-wheels", help="Leave out wheels and Debian packages.")] = False,
+    no_inputs: Annotated[bool, typer.Option("--no-inputs", help="Leave out kept inputs.")] = False,
+    tsa: Annotated[
+        str | None, typer.Option("--tsa", metavar="URL", help="Have the time stamped by this authority (RFC 3161).")
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Write runs, with all that it takes to check and repeat them, to one file."""
+    from engine.cli import archiving
+
+    parts = {"image": no_image, "inputs": no_inputs, "wheels": no_wheels}
+    return archiving.archive(runs, output, [part for part, left in parts.items() if left], tsa, as_json=as_json)
+
+
 @base.command(name="build")
 def base_build(
     repin: Annotated[bool, typer.Option("--repin", help="Take today's Debian package versions.")] = False,

@@ -2,21 +2,30 @@
 
 from engine.environments.base import build_base, ensure_base, list_bases, load_base
 from engine.environments.base_archive import export_base, import_base
+from engine.environments.base_record import base_files
+from engine.environments.debian import kept_path
 from engine.environments.images import build, remembered_image
+from engine.environments.layers import find_damaged, layer_file, wheel_file
 from engine.environments.lockfile import render_lock
 from engine.environments.reach import check_index
-from engine.environments.recorded import load_image, rebuild
+from engine.environments.recorded import check_wheels, hold_image, load_image, rebuild
 from engine.environments.resolve import resolve
 from engine.environments.wheels import fetch
 
 __all__ = [
+    "base_files",
     "build",
     "build_base",
     "check_index",
+    "check_wheels",
     "ensure_base",
     "export_base",
     "fetch",
+    "find_damaged",
+    "hold_image",
     "import_base",
+    "kept_path",
+    "layer_file",
     "list_bases",
     "load_base",
     "load_image",
@@ -24,4 +33,5 @@ __all__ = [
     "remembered_image",
     "render_lock",
     "resolve",
+    "wheel_file",
 ]

@@ -96,15 +96,25 @@ def restore_base(base: Base, home: Home, engine: Engine, progress: Progress) -> 
     try:
         hold_base(base, home, engine, progress)
     except layers.LayersMissing:
-        made = ""
-        if base.recipe == recipe_of(base.packages):
-            with locked(home.bases / ".lock"):
-                made = _build(base_record.load_pins(base, home), home, engine, progress).id
-        if made != base.id:
-            raise EnvironmentFailed(
-                f"The layers of the base {bare(base.id)[:12]} are gone, and this version of nbseal makes another base.",
-                "Import it from where it was used: `nbseal base export` there, `nbseal base import` here.",
-            ) from None
+        _make_again(base, home, engine, progress)
+
+
+def restore_layers(base: Base, home: Home, engine: Engine, progress: Progress) -> None:
+    """Make the home have the layers of ``base``, whether the engine holds it or not."""
+    if not all(layers.has_layer(layer, home) for layer in base.layers):
+        _make_again(base, home, engine, progress)
+
+
+def _make_again(base: Base, home: Home, engine: Engine, progress: Progress) -> None:
+    made = ""
+    if base.recipe == recipe_of(base.packages):
+        with locked(home.bases / ".lock"):
+            made = _build(base_record.load_pins(base, home), home, engine, progress).id
+    if made != base.id:
+        raise EnvironmentFailed(
+            f"The layers of the base {bare(base.id)[:12]} are gone, and this version of nbseal makes another base.",
+            "Import it from where it was used: `nbseal base export` there, `nbseal base import` here.",
+        )
 
 
 def describe_changes(old: Pins, new: Pins) -> str:

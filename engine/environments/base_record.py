@@ -19,7 +19,7 @@ from engine.digests import bare, digest_of, sha256_bytes
 from engine.environments import layers
 from engine.environments.debian import Pins, read_package, read_pins
 from engine.errors import BadInput, EnvironmentFailed
-from engine.files import write_atomic, write_json
+from engine.files import json_bytes, write_atomic, write_json
 from engine.model import Base, DebianPackage, Json, Layer, Wheel
 from engine.settings import PLATFORM, Home, resources
 
@@ -155,6 +155,13 @@ def load_pins(base: Base, home: Home) -> Pins:
     except (FileNotFoundError, BadInput):
         pins = Pins({}, ())
     return pins if pins.packages == base.packages else Pins({}, base.packages)
+
+
+def base_files(base: Base, home: Home) -> dict[str, bytes]:
+    """The record's files by name, as ``keep_record`` writes them."""
+    documents = {"packages.json": load_pins(base, home).to_json(), "base.json": asdict(base)}
+    written = {name: json_bytes(value) for name, value in documents.items()}
+    return {"config.json": load_config(base, home), **written}
 
 
 def list_bases(home: Home) -> tuple[Base, ...]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from engine.daemon import Engine
 from engine.digests import bare
 from engine.environments.assemble import has_image, load
-from engine.environments.base import load_base, restore_base
-from engine.environments.images import build, describe, pack, read_config, refuse_twins
+from engine.environments.base import load_base, restore_base, restore_layers
+from engine.environments.images import build, describe, pack, read_config, refuse_twins, remembered_image
 from engine.environments.indexes import read_indexes, redact
 from engine.environments.layers import LayersMissing, has_layer, layer_file, wheel_file, working
 from engine.environments.reasons import NotOffered
@@ -49,10 +49,34 @@ def load_image(image: Image, home: Home, engine: Engine, progress: Progress) -> 
     base, wheels = _ingredients(image, home, engine, progress)
     made = build(base, wheels, home, engine, progress)
     if made.id != image.id:
-        raise EnvironmentFailed(
-            f"The recorded base and wheels give the image {made.id}, not {image.id}.",
-            "Repeat the run with the version of nbseal that recorded it.",
-        )
+        raise _another(image, made)
+
+
+def _another(image: Image, made: Image) -> EnvironmentFailed:
+    return EnvironmentFailed(
+        f"The recorded base and wheels give the image {made.id}, not {image.id}.",
+        "Repeat the run with the version of nbseal that recorded it.",
+    )
+
+
+def hold_image(image: Image, home: Home, connect: Callable[[], Engine], progress: Progress) -> tuple[Image, bytes]:
+    """The image with its layers, whose tars the home has, and its config; an engine is asked only for what is gone.
+
+    Raises EnvironmentFailed saying what is missing, or that these wheels give another image today.
+    """
+    known, config = remembered_image(home, image.id), read_config(home, image.id)
+    if known is not None and config is not None and all(has_layer(layer, home) for layer in known.layers):
+        return known, config
+    progress.say(f"Layers of the image {bare(image.id)[:12]} are gone; they are made again from its base and wheels.")
+    engine = connect()
+    base, wheels = _ingredients(image, home, engine, progress)
+    restore_layers(base, home, engine, progress)
+    refuse_twins(wheels)
+    made, config = describe(base, wheels, *pack(base, wheels, home, engine, progress))
+    if made.id != image.id:
+        raise _another(image, made)
+    write_json(home.images / f"{bare(made.id)}.json", {**asdict(made), "config": config.decode()})
+    return made, config
 
 
 def rebuild(image: Image, home: Home, engine: Engine, progress: Progress) -> str:
@@ -87,13 +111,13 @@ class _Apart(Home):
 
 def _ingredients(image: Image, home: Home, engine: Engine, progress: Progress) -> tuple[Base, tuple[Wheel, ...]]:
     """The recorded base, held by the engine, and the recorded wheels, in the home."""
-    _check(image.wheels)
+    check_wheels(image.wheels)
     base = load_base(home, image.base)
     restore_base(base, home, engine, progress)
     return base, _wheels(image.wheels, base, home, progress)
 
 
-def _check(wheels: Sequence[Wheel]) -> None:
+def check_wheels(wheels: Sequence[Wheel]) -> None:
     """VerificationFailed unless every text has its shape: they become paths and lines of pip's, and records may lie."""
     for wheel in wheels:
         for name, shape in _SHAPES.items():

@@ -1,5 +1,6 @@
 """The stages composed: the only place that knows more than one of them."""
 
+from engine.pipeline.archiving import Archived, archive
 from engine.pipeline.diagnosing import diagnose
 from engine.pipeline.environment import (
     Wanted,
@@ -29,9 +30,11 @@ from engine.pipeline.story import Request, rerun, rerun_with, run
 from engine.pipeline.verifying import evidence_of, verify, verify_stored
 
 __all__ = [
+    "Archived",
     "Request",
     "Shown",
     "Wanted",
+    "archive",
     "base_build",
     "base_export",
     "base_import",

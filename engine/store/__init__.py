@@ -1,5 +1,6 @@
 """The home: source snapshots, inputs and runs by digest and id, and an index over them."""
 
+from engine.store.blobs import blob_path
 from engine.store.directory import RunDirectory, open_run, read_log, read_source
 from engine.store.fsck import fsck
 from engine.store.histories import Comment, History
@@ -19,10 +20,15 @@ from engine.store.ledger_files import Checkpoint, read_checkpoint
 from engine.store.record import new_id, now, plain_flags, record_to_json
 from engine.store.report import Finding, Report, counted
 from engine.store.runs import adopt, begin_run, discard, publish, sweep, verify_run
-from engine.store.sealing import known_keys, logged_seal, read_seal
+from engine.store.seal import IRREGULAR, MANIFEST, SIGNATURE, read_irregular
+from engine.store.sealing import known_keys, logged_seal, read_seal, sealed_files
 from engine.store.source import checkout, find_project_root, folder_in, snapshot
+from engine.store.vouching import Vouched, vouch
 
 __all__ = [
+    "IRREGULAR",
+    "MANIFEST",
+    "SIGNATURE",
     "Checkpoint",
     "Comment",
     "Finding",
@@ -30,8 +36,10 @@ __all__ = [
     "Report",
     "RunDirectory",
     "Summary",
+    "Vouched",
     "adopt",
     "begin_run",
+    "blob_path",
     "catch_up",
     "checkout",
     "comment",
@@ -61,12 +69,15 @@ __all__ = [
     "publish",
     "purge",
     "read_checkpoint",
+    "read_irregular",
     "read_log",
     "read_seal",
     "read_source",
     "record_to_json",
+    "sealed_files",
     "snapshot",
     "sweep",
     "unfinished",
     "verify_run",
+    "vouch",
 ]

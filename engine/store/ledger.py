@@ -61,14 +61,25 @@ class _Before:
 def append(home: Home, kind: str, **facts: Any) -> Json:
     """Add an entry; as it stands in the ledger. It is on the disk when this returns."""
     with locked(lock_path(home)), _open_to_append(entries_path(home)) as file:
-        torn = _cut(file)
-        before = _continued(home, file) or _settled(home)
-        told = {"kind": "healed", **before.told, "torn": torn} if torn else before.told
-        if told:
-            # Where only signatures are missing, nothing is told until there is one, and then all at once.
-            with suppress(signing.CannotSign):
-                _add(home, file, before.origin, told, must_sign=before.only_unsigned and not torn)
-        return _add(home, file, before.origin, {"kind": kind, **facts})
+        return _add(home, file, _healed(home, file), {"kind": kind, **facts})
+
+
+def heal(home: Home) -> None:
+    """Make entries, hashes and checkpoint fit each other where a killed process left them, as every append does."""
+    with locked(lock_path(home)), _open_to_append(entries_path(home)) as file:
+        _healed(home, file)
+
+
+def _healed(home: Home, file: BinaryIO) -> str:
+    """See to what has to come before the next entry; the ledger's name."""
+    torn = _cut(file)
+    before = _continued(home, file) or _settled(home)
+    told = {"kind": "healed", **before.told, "torn": torn} if torn else before.told
+    if told:
+        # Where only signatures are missing, nothing is told until there is one, and then all at once.
+        with suppress(signing.CannotSign):
+            _add(home, file, before.origin, told, must_sign=before.only_unsigned and not torn)
+    return before.origin
 
 
 def _add(home: Home, file: BinaryIO, origin: str, facts: Json, *, must_sign: bool = False) -> Json:

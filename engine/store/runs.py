@@ -16,7 +16,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from engine.errors import VerificationFailed
 from engine.files import open_regular, remove_tree, sync_directory, write_atomic
 from engine.model import Json, Record, Scalar, Source
 from engine.settings import EXIT_FILE, Home
@@ -125,10 +124,8 @@ def verify_run(run: RunDirectory, record: Record) -> None:
     project/ is left aside, because it may be large and whoever uses a file of it checks that file's digest; ``fsck``
     looks at all of it. A run that is under way, or was lost, has no seal yet.
     """
-    hint = "Take the run from a backup or another home; `nbseal fsck` names all that differs."
     for fault in sealing.faults(run, record):
-        how = {"removed": "is gone", "added": "was added", "changed": "was changed"}[fault.what]
-        raise VerificationFailed(f"{fault.path} of run {run.id} {how} since it was recorded.", hint)
+        raise sealing.refuse(run, fault)
 
 
 def discard(run: RunDirectory) -> None:

@@ -79,6 +79,29 @@ def faults(run: RunDirectory, record: Record, *, project: bool = False) -> tuple
     return prepared.judge(manifests.digest_files(run, prepared.sizes, lambda _: None))
 
 
+def refuse(run: RunDirectory, fault: Fault) -> VerificationFailed:
+    """What is said of a run that is not as its seal has it."""
+    how = {"removed": "is gone", "added": "was added", "changed": "was changed"}[fault.what]
+    return VerificationFailed(
+        f"{fault.path} of run {run.id} {how} since it was recorded.",
+        "Take the run from a backup or another home; `nbseal fsck` names all that differs.",
+    )
+
+
+def sealed_files(run: RunDirectory, record: Record) -> dict[str, tuple[str, int]]:
+    """Every file that the seal of a finished run covers, project/ included: its 64 hex digits and its size, unread.
+
+    VerificationFailed when a file was added or removed since, BadInput when the run has no seal.
+    """
+    if manifests.read_manifest(run) is None:
+        raise BadInput(f"Run {run.id} was recorded by a version without seals.", "`nbseal fsck` seals it.")
+    prepared = check(run, record, history_of(run.home, run.id)[0], project=True)
+    faults = {*prepared.faults, *manifests.differing(dict.fromkeys(prepared.sealed), dict.fromkeys(prepared.sizes))}
+    for fault in sorted(faults, key=lambda fault: fault.path):
+        raise refuse(run, fault)
+    return {path: (prepared.sealed[path], size) for path, size in prepared.sizes.items()}
+
+
 def check(run: RunDirectory, record: Record | None, history: History, *, project: bool) -> manifests.Check:
     """What to read of a run to hold it against its seal; ``record`` is None when run.json cannot be read."""
     try:

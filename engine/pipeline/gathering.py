@@ -1,0 +1,193 @@
+"""What belongs to recorded runs, wherever in the home it lies: each thing once, however many runs share it."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from engine import archives, daemon, environments, results, store
+from engine.archives import layout
+from engine.digests import bare, sha256_bytes
+from engine.errors import EnvironmentFailed, VerificationFailed
+from engine.files import read_regular
+from engine.model import Base, DebianPackage, Image, Layer, Wheel
+from engine.pipeline.plan import Plan, recorded_plan
+from engine.pipeline.reading import recorded
+from engine.progress import Progress
+from engine.settings import Home
+
+_MAX_MANIFEST = 256 << 20
+_FORGED = "It was forged; take the run from a backup or another home."
+NO_WHEELS = "Leave such files out with --no-wheels, or put it back into the home from where it was used."
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A run about to be archived: what it was to execute, where it lies, and how it is told of."""
+
+    plan: Plan
+    folder: store.RunDirectory
+    told: archives.ArchivedRun
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """The whole payload of an archive, its documents included."""
+
+    contents: archives.Contents
+    members: tuple[archives.Member, ...]
+    layers: tuple[Layer, ...]
+    vouched: store.Vouched
+
+
+def gather(prefixes: Sequence[str], left_out: Sequence[str], home: Home, progress: Progress) -> Gathered:
+    """Find everything; what is gone and can be made again is. Nothing large is read."""
+    runs = {run.told.record.id: run for run in (_run(prefix, home, progress) for prefix in prefixes)}
+    ordered = [runs[identity] for identity in sorted(runs)]
+    vouched = store.vouch(home, {run.told.record.id: f"sha256:{run.told.seal}" for run in ordered})
+    missing = [item for run in ordered for item in _missing(run, vouched, left_out)]
+    contents = archives.Contents(tuple(run.told for run in ordered), tuple(left_out), tuple(missing))
+    found: dict[str, archives.Member] = {}
+    for run in ordered:
+        for member in (*_files(run), *_blobs(run, left_out, home)):
+            found[member.path] = member
+        lines = vouched.entries[run.told.record.id]
+        entries = archives.of_bytes(layout.ledger(run.told.record.id), b"".join(line + b"\n" for line in lines))
+        found[entries.path] = entries
+    images = {run.plan.image.id: run.plan.image for run in ordered}
+    bases = {image.base: environments.load_base(home, image.base) for image in images.values()}
+    for member in _environment(images.values(), bases, home, wheels="wheels" not in left_out):
+        found[member.path] = member
+    layers: tuple[Layer, ...] = ()
+    if "image" not in left_out:
+        whole = [
+            archives.WholeImage(*environments.hold_image(image, home, daemon.connect, progress))
+            for image in images.values()
+        ]
+        layers = tuple({layer.diff_id: layer for item in whole for layer in item.image.layers}.values())
+        found.update(archives.image_members(whole, partial(environments.layer_file, home=home)))
+    folders = sorted({path.partition("/")[0] for path in found} - {layout.RUNS})
+    for name, data in (
+        (layout.README, archives.readme(contents).encode()),
+        (layout.CRATE, archives.crate(contents, folders)),
+        (layout.CONTENTS, archives.to_json(contents)),
+    ):
+        found[name] = archives.of_bytes(name, data)
+    return Gathered(contents, tuple(found.values()), layers, vouched)
+
+
+def _run(prefix: str, home: Home, progress: Progress) -> _Run:
+    record, folder = recorded(prefix, home, progress)
+    plan = recorded_plan(record, folder)
+    if record.image != plan.image.id:
+        raise VerificationFailed(f"Run {record.id} names another image than its hash covers.", _FORGED)
+    environments.check_wheels(record.wheels)
+    files = store.sealed_files(folder, record)
+    inside = f"{layout.PROJECT}/"
+    if layout.must_be_packed([path for path in files if not path.startswith(inside)]):
+        raise VerificationFailed(f"Run {record.id} has a file with a name that no archive can hold.", _FORGED)
+    seal = bare(sha256_bytes(read_regular(folder.path / store.MANIFEST, _MAX_MANIFEST)))
+    packed = layout.must_be_packed([path for path in files if path.startswith(inside)])
+    return _Run(plan, folder, archives.ArchivedRun(record, seal, files, packed))
+
+
+def _missing(run: _Run, vouched: store.Vouched, left_out: Sequence[str]) -> Iterator[archives.Missing]:
+    record = run.told.record
+    for item in run.plan.inputs:
+        if not item.kept and "inputs" not in left_out:
+            yield archives.Missing(f"input {item.target} of run {record.id}", "it was too large to be kept")
+    try:
+        irregular = store.read_irregular(run.folder)
+    except (OSError, ValueError, RecursionError):
+        raise VerificationFailed(f"The {store.IRREGULAR} of run {record.id} is no list of paths.", _FORGED) from None
+    for path, (kind, reason) in irregular.items():
+        if kind == "uncovered":
+            yield archives.Missing(f"{layout.run_folder(record.id)}/{path}", f"the seal does not cover it: {reason}")
+    count = sum(kind != "uncovered" for kind, _ in irregular.values())
+    if count:
+        what = f"{count} links, empty folders or special files of run {record.id}"
+        yield archives.Missing(what, f"a bag holds files only; its {store.IRREGULAR} names them")
+    if record.id not in vouched.proofs:
+        yield archives.Missing(f"the ledger's proof of run {record.id}", "the ledger has no entry with its seal")
+
+
+def _files(run: _Run) -> Iterator[archives.Member]:
+    """The run's directory, byte for byte, and the page."""
+    record, path = run.told.record, run.folder.path
+    folder = layout.run_folder(record.id)
+    work = []
+    for name, (digest, size) in run.told.files.items():
+        inside = name.startswith(f"{layout.PROJECT}/")
+        executable = inside and bool((path / name).lstat().st_mode & stat.S_IXUSR)
+        if inside and run.told.packed:
+            work.append(archives.of_file(name, path / name, size, digest, "run", executable=executable))
+        else:
+            yield archives.of_file(f"{folder}/{name}", path / name, size, digest, "run", executable=executable)
+    if work:
+        yield archives.packed(f"{folder}/{layout.PROJECT_TAR}", work)
+    for name in (store.MANIFEST, store.SIGNATURE):
+        if (path / name).is_file():
+            yield archives.of_bytes(f"{folder}/{name}", read_regular(path / name, _MAX_MANIFEST), "run")
+    title = f"{record.notebook} · {record.id}"
+    yield archives.of_text(
+        layout.page(record.id),
+        lambda: results.render_html(results.read_executed(run.folder.executed), title),
+    )
+
+
+def _blobs(run: _Run, left_out: Sequence[str], home: Home) -> Iterator[archives.Member]:
+    """What a rerun needs beside the image: source files, and inputs."""
+    wanted = {item.digest: item.size for item in run.plan.source.files if item.kind != "link"}
+    if "inputs" not in left_out:
+        wanted |= {item.digest: item.size for item in run.plan.inputs if item.kept}
+    for digest, size in wanted.items():
+        path = store.blob_path(home, digest)
+        if not _is_there(path, size):
+            raise VerificationFailed(
+                f"The home no longer holds the content {digest} of run {run.told.record.id}.",
+                f"Restore {path} from a backup; without it the run cannot be repeated.",
+            )
+        yield archives.of_file(layout.blob(bare(digest)), path, size, bare(digest), "blob")
+
+
+def _environment(
+    images: Iterable[Image], bases: Mapping[str, Base], home: Home, *, wheels: bool
+) -> Iterator[archives.Member]:
+    """What images are made of, and the lists of it."""
+    for image in images:
+        yield archives.of_bytes(layout.sbom(bare(image.id)), archives.sbom(image.id, bases[image.base], image.wheels))
+        if wheels:
+            yield from (_wheel(item, home) for item in image.wheels)
+    for base in bases.values():
+        for name, data in environments.base_files(base, home).items():
+            yield archives.of_bytes(layout.base_file(bare(base.id), name), data)
+        if wheels:
+            yield from (_wheel(item, home) for item in base.harness)
+            yield from (_package(item, home) for item in base.packages)
+
+
+def _wheel(item: Wheel, home: Home) -> archives.Member:
+    path = environments.wheel_file(item, home)
+    if not _is_there(path, item.size):
+        raise EnvironmentFailed(f"The home has lost the wheel {item.filename} ({item.sha256}).", NO_WHEELS)
+    digest = bare(item.sha256)
+    return archives.of_file(layout.wheel(digest, item.filename), path, item.size, digest, "wheel")
+
+
+def _package(item: DebianPackage, home: Home) -> archives.Member:
+    path = environments.kept_path(item, home)
+    if not _is_there(path, item.size):
+        raise EnvironmentFailed(f"The home has lost the Debian package {path.name} ({item.sha256}).", NO_WHEELS)
+    digest = bare(item.sha256)
+    return archives.of_file(layout.package(digest, path.name), path, item.size, digest, "package")
+
+
+def _is_there(path: Path, size: int) -> bool:
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_size == size
