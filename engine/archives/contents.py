@@ -88,7 +88,7 @@ def bag_info(contents: Contents) -> list[tuple[str, str]]:
 
 
 _LEFT_OUT = {
-    "image": "the image itself; it can be made again, bit for bit, from packages/, wheels/ and bases/",
+    "image": "the image itself; nbseal makes it again, bit for bit, from the wheels and packages, or from what has them",
     "wheels": "the wheels and Debian packages that the image was made of",
     "inputs": "the kept input files; a rerun needs the files with the digests in inputs.json",
 }
@@ -96,6 +96,7 @@ _LEFT_OUT = {
 
 def readme(contents: Contents) -> str:
     """README.md."""
+    first = contents.runs[0]
     runs = "".join(f"| `{run.record.id}` | {_row(run)} |\n" for run in contents.runs)
     gone = [f"- Left out on purpose: {_LEFT_OUT[part]}.\n" for part in sorted(contents.left_out)]
     gone += [f"- {_plain(item.what)}: {_plain(item.why)}.\n" for item in contents.missing]
@@ -111,8 +112,10 @@ def readme(contents: Contents) -> str:
         runs=runs,
         places=places,
         gone="".join(gone) or "Nothing: all that is known of these runs is here.\n",
-        first=contents.runs[0].record.id,
-        hash=contents.runs[0].record.hash,
+        first=first.record.id,
+        unpack="tar -xf project.tar && " if first.packed else "",
+        offline="" if contents.left_out else " and needs no network",
+        hash=first.record.hash,
         image=image,
     )
 
@@ -185,7 +188,7 @@ In the folder that holds this bag's `bagit.txt`:
 
 and each run's own seal:
 
-    cd data/runs/{first} && sha256sum --check --strict --quiet manifest-sha256.txt
+    (cd data/runs/{first} && {unpack}sha256sum --check --strict --quiet manifest-sha256.txt)
 
 This shows that nothing was changed since the bag was made. Who made it is shown by the signature, if you have got the
 maker's public key from the maker and not from here, in a file `allowed_signers`:
@@ -201,7 +204,7 @@ A signature and a ledger prove nothing against whoever holds their key; a time s
 
 ## How to run it again
 {image}
-With nbseal, which checks all of the above first and needs no network:
+With nbseal, which checks all of the above first{offline}:
 
     nbseal import FILE
     nbseal rerun {hash}

@@ -48,6 +48,7 @@ def crate(contents: Contents, present: Sequence[str]) -> bytes:
     images = [_image(digest) for digest in contents.images]
     parts = [*folders, *(_file(name, what) for name, what in _TOP), *(entities[0] for entities in runs)]
     notebooks = [_notebook_id(run) for run in contents.runs]
+    pages = [layout.page(run.record.id) for run in contents.runs]
     root: Json = {
         "@id": "./",
         "@type": "Dataset",
@@ -56,8 +57,8 @@ def crate(contents: Contents, present: Sequence[str]) -> bytes:
         "datePublished": contents.day,
         "license": "The archived files are under the terms of their authors; none are granted here.",
         "conformsTo": [_ref(identity) for identity, _ in profiles],
-        "hasPart": [*_refs(parts), *map(_ref, notebooks)],
-        "mentions": [_ref(_action_id(run)) for run in contents.runs],
+        "hasPart": _refs([*parts, *map(_ref, [*notebooks, *pages])]),
+        "mentions": _refs(_ref(_action_id(run)) for run in contents.runs),
     }
     if workflow:
         root["mainEntity"] = _ref(notebooks[0])
@@ -209,8 +210,10 @@ def _ref(identity: str) -> Json:
     return {"@id": identity}
 
 
-def _refs(entities: Iterable[Json]) -> list[Json]:
-    return [_ref(str(entity["@id"])) for entity in entities]
+def _refs(entities: Iterable[Json]) -> Json | list[Json]:
+    """A reference, or a list of them: the specification asks for no list of one."""
+    found = [_ref(str(entity["@id"])) for entity in entities]
+    return found[0] if len(found) == 1 else found
 
 
 def _time(text: str) -> str:
