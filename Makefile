@@ -17,7 +17,8 @@ setup: ## virtual environment, container engine, base image
 demo: setup ## run the examples, and one of them again from its record
 	@scripts/demo
 
-test: setup lint ## everything that must pass
+test: lint ## everything that must pass
+	@scripts/setup tests
 	@$(PYTHON) -m pytest -q tests/unit tests/engine
 
 lint: ## style, types, the direction of imports
@@ -31,10 +32,11 @@ unit: ## tests that start no process
 	@scripts/setup python
 	@$(PYTHON) -m pytest -q tests/unit
 
-engine: setup ## tests against the real container engine
+engine: ## tests against the real container engine
+	@scripts/setup tests
 	@$(PYTHON) -m pytest -q tests/engine
 
-bench: setup ## measure: warm run, --help, image build, fsck; prints ratios
+bench: setup ## measure: warm run, --help, image build, fsck, archive; prints ratios
 	@$(PYTHON) -m benchmarks
 
 corpus: setup ## run every notebook of CORPUS/index.csv: make corpus CORPUS=DIR

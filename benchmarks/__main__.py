@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import compare, fsck_speed, help_time, image_build, warm_run
+from benchmarks import archive_speed, compare, fsck_speed, help_time, image_build, warm_run
 
 for title, benchmark in (
     ("Start", help_time),
@@ -10,6 +10,7 @@ for title, benchmark in (
     ("Warm run", warm_run),
     ("Image build", image_build),
     ("fsck", fsck_speed),
+    ("Archive", archive_speed),
 ):
     print(f"## {title}\n", flush=True)
     benchmark.main()

@@ -88,7 +88,7 @@ def bag_info(contents: Contents) -> list[tuple[str, str]]:
 
 
 _LEFT_OUT = {
-    "image": "the image itself; nbseal makes it again, bit for bit, from the wheels and packages, or from what has them",
+    "image": "the image itself; nbseal makes it again, bit for bit, of its wheels and Debian packages",
     "wheels": "the wheels and Debian packages that the image was made of",
     "inputs": "the kept input files; a rerun needs the files with the digests in inputs.json",
 }

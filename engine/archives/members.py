@@ -91,10 +91,10 @@ def content(member: Member, found: Callable[[str], None] = lambda digest: None) 
     chunks = member.read()
     while True:
         try:
-            chunk = next(chunks, b"")
+            chunk = next(chunks, None)
         except OSError as error:
             raise Spoiled(member, error.strerror or str(error)) from error
-        if not chunk:
+        if chunk is None:
             break
         count += len(chunk)
         if count > size:
