@@ -19,6 +19,7 @@ RUNS = 3
 #: What the notebook writes, in MB: half of it random, half of it numbers as text.
 SHAPES = {"a trivial run and its image": 0, "with 1 GB of outputs": 1000, "with 5 GB of outputs": 5000}
 _CELL = """
+import os
 half = " ".join(str(n * 7919 % 1000003) for n in range(1 << 20)).encode()[: 5 << 20]
 for number in range({size} // 10):
     with open(f"{{number:04}}.bin", "wb") as file:

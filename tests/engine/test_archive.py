@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -50,14 +51,15 @@ def run(nbseal: Nbseal, notebook: MakeNotebook) -> str:
     return str(shown(nbseal("run", notebook(*CELLS, tags={0: ["parameters"]}), "--json"))["id"])
 
 
-def remove(path: Path) -> Iterator[None]:
+@contextmanager
+def without(path: Path) -> Iterator[None]:
     """Have a file away for a while: the tests share what homes keep by digest."""
     away = path.with_name(f".{path.name}.away")
     path.rename(away)
-    yield
-    if not path.exists():
-        away.rename(path)
-    away.unlink(missing_ok=True)
+    try:
+        yield
+    finally:
+        away.replace(path)
 
 
 def test_what_is_archived_is_checked_without_us(
@@ -238,22 +240,21 @@ def test_what_cannot_be_archived(nbseal: Nbseal, run: str, fresh_home: Home, tmp
         path.write_bytes(bytes(len(whole)))
         refused(code, name)
         path.write_bytes(whole)
-        path.rename(folder / "away")
+        path.rename(tmp_path / "away")
         refused(code, name)
-        (folder / "away").rename(path)
+        (tmp_path / "away").rename(path)
     (folder / "project/new").touch()
     refused(4, "project/new")
     (folder / "project/new").unlink()
 
     package = base.packages[0]
     path = fresh_home.packages / package.sha256.removeprefix("sha256:") / package.filename.rpartition("/")[2]
-    for _ in remove(path):
+    with without(path):
         refused(5, path.name, "--no-wheels")
         assert nbseal("archive", run, "-o", "y.tar", "--no-wheels").returncode == 0
-    for _ in remove(path):
+    with without(path):
         path.write_bytes(bytes(package.size))
         refused(5, path.name, "--no-wheels", options=("-o", "x.tar", "--no-image"))
-        path.unlink()
     assert nbseal("archive", run, "-o", "z.tar", "--no-image").returncode == 0
 
 
@@ -266,7 +267,7 @@ def test_layers_that_are_gone_or_damaged_are_made_again(
     layers = [layer["diff_id"].removeprefix("sha256:") for layer in image["layers"]]
     for number, name in enumerate((layers[0], layers[-1])):
         path = fresh_home.layers / f"{name}.tar"
-        for _ in remove(path):
+        with without(path):
             if number:  # as long as it was, so that only reading it shows
                 path.write_bytes(bytes(next(x["size"] for x in image["layers"] if x["diff_id"].endswith(name))))
             done = nbseal("archive", run, "-o", f"after{number}.tar", "--no-wheels")
