@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.timing import in_turn, spread
+from engine.model import Json
 from engine.settings import find_home
 
 RUNS = 3
@@ -40,7 +41,7 @@ def main() -> None:
 def _measured(folder: Path, size: int) -> str:
     (folder / "nbseal.yml").touch()
     notebook = folder / "n.ipynb"
-    cell = {"cell_type": "code", "id": "a", "metadata": {}, "execution_count": None, "outputs": []}
+    cell: Json = {"cell_type": "code", "id": "a", "metadata": {}, "execution_count": None, "outputs": []}
     document = {
         "cells": [{**cell, "source": _CELL.format(size=size)}],
         "metadata": {},

@@ -1,6 +1,6 @@
 """Runs become one file that anybody can check, and that a home can take in."""
 
-from engine.archives.contents import ArchivedRun, Contents, Missing, bag_info, readme, to_json
+from engine.archives.contents import ArchivedRun, Contents, Missing, bag_info, ended, readme, to_json
 from engine.archives.crate import crate
 from engine.archives.members import Member, Spoiled, of_bytes, of_file, of_text, packed
 from engine.archives.oci import WholeImage
@@ -26,6 +26,7 @@ __all__ = [
     "check_output",
     "check_url",
     "crate",
+    "ended",
     "image_members",
     "of_bytes",
     "of_file",

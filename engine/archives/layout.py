@@ -127,6 +127,9 @@ def proof(run: str) -> str:
 # --- names in a work tree ----------------------------------------------------------------------
 
 _LONGEST = 240
+#: Of a whole path in project/, and how many names it may have: what stands before it in a bag has 28 bytes and 4 names.
+_LONGEST_PATH = 990
+_DEEPEST = 90
 #: BagIt escapes %, CR and LF, and its tools disagree about how; backslashes separate folders on Windows.
 _UNFIT = re.compile(r"[%\\\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -137,7 +140,7 @@ def must_be_packed(paths: Sequence[str]) -> bool:
 
     seen: dict[str, str] = {}
     for path in paths:
-        if _UNFIT.search(path):
+        if _UNFIT.search(path) or len(path.encode()) > _LONGEST_PATH or path.count("/") >= _DEEPEST:
             return True
         whole = ""
         for part in path.split("/"):

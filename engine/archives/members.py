@@ -109,9 +109,7 @@ def content(member: Member, found: Callable[[str], None] = lambda digest: None) 
 
 
 def settled(member: Member) -> Member:
-    """The same with its size known."""
-    if member.size is not None:
-        return member
+    """A member that had yet to be made, made."""
     data = b"".join(member.read())
     return Member(member.path, len(data), lambda: _pieces(data), kind=member.kind)
 

@@ -6,7 +6,8 @@ The payload comes first, then the tag files, then what attests to them, because 
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -43,7 +44,7 @@ def write(
         bag = _Bag(file, name, advance)
         lines = []
         size = 0
-        for member in map(settled, members):
+        for member in _made(members):
             digest = bag.add(member, f"{layout.PAYLOAD}/")
             lines.append(f"{digest}  {layout.PAYLOAD}/{member.path}\n")
             size += member.size or 0
@@ -59,6 +60,17 @@ def write(
             bag.add(of_bytes(attestation, data), f"{layout.ATTESTATIONS}/")
         file.write(bytes(2 * tarfile.BLOCKSIZE))
     return Written(f"sha256:{digest}", len(lines), size)
+
+
+def _made(members: Sequence[Member]) -> Iterator[Member]:
+    """The same, with all sizes known. What has to be made is made in a thread while others are written, one ahead."""
+    with ThreadPoolExecutor(1) as pool:
+        made = (pool.submit(settled, member) for member in members if member.size is None)
+        ahead = next(made, None)
+        for member in members:
+            if member.size is None and ahead is not None:
+                member, ahead = ahead.result(), next(made, None)
+            yield member
 
 
 class _Bag:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ from engine.progress import Progress
 from engine.settings import Home
 
 _MAX_MANIFEST = 256 << 20
+#: What of a record becomes part of a path, or of a line.
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{8,15}Z")
 _FORGED = "It was forged; take the run from a backup or another home."
 NO_WHEELS = "Leave such files out with --no-wheels, or put it back into the home from where it was used."
 
@@ -84,6 +88,8 @@ def _run(prefix: str, home: Home, progress: Progress) -> _Run:
     plan = recorded_plan(record, folder)
     if record.image != plan.image.id:
         raise VerificationFailed(f"Run {record.id} names another image than its hash covers.", _FORGED)
+    if not (_DIGEST.fullmatch(plan.image.id) and _TIME.fullmatch(archives.ended(record))):
+        raise VerificationFailed(f"The record of run {record.id} has an image or a time that is none.", _FORGED)
     environments.check_wheels(record.wheels)
     files = store.sealed_files(folder, record)
     inside = f"{layout.PROJECT}/"
