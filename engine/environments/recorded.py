@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -65,7 +66,7 @@ def hold_image(image: Image, home: Home, connect: Callable[[], Engine], progress
     Raises EnvironmentFailed saying what is missing, or that these wheels give another image today.
     """
     known, config = remembered_image(home, image.id), read_config(home, image.id)
-    if known is not None and config is not None and all(has_layer(layer, home) for layer in known.layers):
+    if known is not None and config is not None and _is_whole(known, config, home):
         return known, config
     progress.say(f"Layers of the image {bare(image.id)[:12]} are gone; they are made again from its base and wheels.")
     engine = connect()
@@ -77,6 +78,18 @@ def hold_image(image: Image, home: Home, connect: Callable[[], Engine], progress
         raise _another(image, made)
     write_json(home.images / f"{bare(made.id)}.json", {**asdict(made), "config": config.decode()})
     return made, config
+
+
+def _is_whole(image: Image, config: bytes, home: Home) -> bool:
+    """Whether the home has all layers, and they are those of the config, whose digest is the image's id."""
+    try:
+        named = json.loads(config)["rootfs"]["diff_ids"]
+        layers = [layer.diff_id for layer in image.layers]
+        if named != layers or not all(_SHAPES["sha256"].fullmatch(layer) for layer in layers):
+            return False
+        return all(has_layer(layer, home) for layer in image.layers)
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def rebuild(image: Image, home: Home, engine: Engine, progress: Progress) -> str:

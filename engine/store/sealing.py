@@ -94,7 +94,10 @@ def sealed_files(run: RunDirectory, record: Record) -> dict[str, tuple[str, int]
     VerificationFailed when a file was added or removed since, BadInput when the run has no seal.
     """
     if manifests.read_manifest(run) is None:
-        raise BadInput(f"Run {run.id} was recorded by a version without seals.", "`nbseal fsck` seals it.")
+        raise BadInput(
+            f"Run {run.id} has no seal.",
+            "`nbseal fsck` seals runs of older versions; a lost run is settled once the engine that ran it answers.",
+        )
     prepared = check(run, record, history_of(run.home, run.id)[0], project=True)
     faults = {*prepared.faults, *manifests.differing(dict.fromkeys(prepared.sealed), dict.fromkeys(prepared.sizes))}
     for fault in sorted(faults, key=lambda fault: fault.path):

@@ -74,5 +74,5 @@ def test_files_of_a_seal_are_told_without_reading_them(home: Home, tmp_path: Pat
     with pytest.raises(VerificationFailed, match=r"project/out.txt of run .* is gone"):
         store.sealed_files(directory, done)
     (directory.path / store.MANIFEST).unlink()
-    with pytest.raises(BadInput, match="without seals"):
+    with pytest.raises(BadInput, match="has no seal"):
         store.sealed_files(directory, done)
