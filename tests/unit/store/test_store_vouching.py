@@ -10,7 +10,7 @@ from engine import merkle, store
 from engine.errors import BadInput, VerificationFailed
 from engine.model import Record
 from engine.settings import Home
-from engine.store import ledger
+from engine.store import ledger_files
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_entries_of_a_run_and_the_proof_of_its_seal(home: Home, tmp_path: Path) 
     index, path = found.proofs[one.id]
     origin, size, _ = found.checkpoint.decode().splitlines()[:3]
     assert origin == found.origin
-    checkpoint = ledger.read_checkpoint(home)
+    checkpoint = ledger_files.read_checkpoint(ledger_files.checkpoint_path(home))
     assert checkpoint is not None
     assert merkle.includes(checkpoint.root, int(size), merkle.leaf_hash(found.entries[one.id][1]), index, path)
     assert store.vouch(home, {one.id: "sha256:" + "0" * 64}).proofs == {}
@@ -42,7 +42,7 @@ def test_entries_of_a_run_and_the_proof_of_its_seal(home: Home, tmp_path: Path) 
 def test_a_ledger_that_does_not_fit_vouches_for_nothing(home: Home, tmp_path: Path) -> None:
     one, seal = run(home, tmp_path)
     run(home, tmp_path)
-    path = ledger.entries_path(home)
+    path = ledger_files.entries_path(home)
     whole = path.read_bytes()
     path.write_bytes(whole.replace(b'"status":"completed"', b'"status":"forgotten"', 1))
     with pytest.raises(VerificationFailed, match="was changed"):
@@ -53,10 +53,10 @@ def test_a_ledger_that_does_not_fit_vouches_for_nothing(home: Home, tmp_path: Pa
 
 def test_what_a_killed_append_left_is_healed_first(home: Home, tmp_path: Path) -> None:
     one, seal = run(home, tmp_path)
-    before = ledger.checkpoint_path(home).read_bytes(), ledger.hashes_path(home).read_bytes()
+    before = ledger_files.checkpoint_path(home).read_bytes(), ledger_files.hashes_path(home).read_bytes()
     store.comment(home, one.id, "late")
-    ledger.checkpoint_path(home).write_bytes(before[0])
-    ledger.hashes_path(home).write_bytes(before[1])
+    ledger_files.checkpoint_path(home).write_bytes(before[0])
+    ledger_files.hashes_path(home).write_bytes(before[1])
     assert len(store.vouch(home, {one.id: seal}).entries[one.id]) == 3
 
 
