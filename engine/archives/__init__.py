@@ -1,42 +1,65 @@
 """Runs become one file that anybody can check, and that a home can take in."""
 
+from engine.archives.attestations import Attested, Origin, Word, judge
+from engine.archives.bag import Listed, Listing, check_bag
+from engine.archives.content import check_digests, check_there, check_use
 from engine.archives.contents import ArchivedRun, Contents, Missing, bag_info, ended, readme, to_json
 from engine.archives.crate import crate
+from engine.archives.documents import check_json
+from engine.archives.images import ArchivedImage, check_images
 from engine.archives.members import Member, Spoiled, of_bytes, of_file, of_text, packed
 from engine.archives.oci import WholeImage
 from engine.archives.oci import members as image_members
 from engine.archives.output import check as check_output
 from engine.archives.proofs import proof
 from engine.archives.provenance import bundle, statement
+from engine.archives.receive import Received, receive
 from engine.archives.sbom import sbom
 from engine.archives.timestamps import check_url, stamp
+from engine.archives.worktree import unpack
 from engine.archives.writer import Attest, Written, write
 
 __all__ = [
+    "ArchivedImage",
     "ArchivedRun",
     "Attest",
+    "Attested",
     "Contents",
+    "Listed",
+    "Listing",
     "Member",
     "Missing",
+    "Origin",
+    "Received",
     "Spoiled",
     "WholeImage",
+    "Word",
     "Written",
     "bag_info",
     "bundle",
+    "check_bag",
+    "check_digests",
+    "check_images",
+    "check_json",
     "check_output",
+    "check_there",
     "check_url",
+    "check_use",
     "crate",
     "ended",
     "image_members",
+    "judge",
     "of_bytes",
     "of_file",
     "of_text",
     "packed",
     "proof",
     "readme",
+    "receive",
     "sbom",
     "stamp",
     "statement",
     "to_json",
+    "unpack",
     "write",
 ]

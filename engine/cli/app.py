@@ -322,6 +322,17 @@ def archive(
     return archiving.archive(runs, output, [part for part, left in parts.items() if left], tsa, as_json=as_json)
 
 
+@app.command(name="import")
+def import_archive(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `archive` wrote, a .tar or .tar.zst.")],
+    as_json: Json = False,
+) -> int:
+    """Take runs from an archive, after checking every byte and signature of it."""
+    from engine.cli import importing
+
+    return importing.import_archive(file, as_json=as_json)
+
+
 @base.command(name="build")
 def base_build(
     repin: Annotated[bool, typer.Option("--repin", help="Take today's Debian package versions.")] = False,

@@ -1,5 +1,6 @@
 """Requirements become a lock, a lock becomes wheels, wheels on a base become an image."""
 
+from engine.environments.archived import archived_base, ingredients, keep_archived_image
 from engine.environments.base import build_base, ensure_base, list_bases, load_base
 from engine.environments.base_archive import export_base, import_base
 from engine.environments.base_record import base_files
@@ -13,6 +14,7 @@ from engine.environments.resolve import resolve
 from engine.environments.wheels import fetch
 
 __all__ = [
+    "archived_base",
     "base_files",
     "build",
     "build_base",
@@ -24,6 +26,8 @@ __all__ = [
     "find_damaged",
     "hold_image",
     "import_base",
+    "ingredients",
+    "keep_archived_image",
     "kept_path",
     "layer_file",
     "list_bases",

@@ -32,7 +32,7 @@ from engine.environments.base_record import (
     read_base,
     recipe_of,
 )
-from engine.environments.debian import kept_path, read_pins
+from engine.environments.debian import Pins, kept_path, read_pins
 from engine.environments.layers import layer_file, wheel_file
 from engine.errors import BadInput, EnvironmentFailed, VerificationFailed
 from engine.files import locked, remove_tree
@@ -101,13 +101,10 @@ def import_base(home: Home, path: Path, progress: Progress) -> Base:
     work.mkdir(parents=True)
     try:
         with file:
-            base = read_base(_document(file, "base.json"))
+            record = _document(file, "base.json")
             config = _document(file, "config.json")
-            pins = read_pins(_document(file, "packages.json"))
-            if sha256_bytes(config) != base.id or _diff_ids(config) != [layer.diff_id for layer in base.layers]:
-                raise VerificationFailed(f"{path.name} is not the base that its first entry says.", _NO_BASE)
-            if pins.packages != base.packages:
-                raise VerificationFailed(f"The packages listed in {path.name} are not those of its base.", _NO_BASE)
+            packages = _document(file, "packages.json")
+            base, pins = check_base(path.name, record, config, packages)
             parts = _parts(base, home)
             with progress.task(f"Reading {path.name}", sum(part.size for part in parts)) as advance:
                 for part in parts:
@@ -136,6 +133,16 @@ def import_base(home: Home, path: Path, progress: Progress) -> Base:
         remove_tree(work)
 
 
+def check_base(name: str, record: bytes, config: bytes, packages: bytes) -> tuple[Base, Pins]:
+    """A base and its pins from the three documents in a file ``name``, which must fit each other."""
+    base, pins = read_base(record), read_pins(packages)
+    if sha256_bytes(config) != base.id or diff_ids(config) != [layer.diff_id for layer in base.layers]:
+        raise VerificationFailed(f"{name} is not the base that its record says.", _NO_BASE)
+    if pins.packages != base.packages:
+        raise VerificationFailed(f"The packages listed in {name} are not those of its base.", _NO_BASE)
+    return base, pins
+
+
 def _parts(base: Base, home: Home) -> list[_Part]:
     """The large entries, each once, in the order of the file."""
     every = [
@@ -161,7 +168,8 @@ def _kept(part: _Part) -> BinaryIO:
     return file
 
 
-def _diff_ids(config: bytes) -> object:
+def diff_ids(config: bytes) -> object:
+    """The layers that an image's config names; None when it is none."""
     try:
         return json.loads(config)["rootfs"]["diff_ids"]
     except (ValueError, KeyError, TypeError, RecursionError):

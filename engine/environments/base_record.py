@@ -26,6 +26,9 @@ from engine.settings import PLATFORM, Home, resources
 #: Part of every recipe: raise it when any base_*.py makes other bytes than before of the same ingredients.
 LAYOUT = 2
 MAX_RECORD_BYTES = 4 << 20
+#: An empty file beside the record of a base that came with archived runs. Such a base serves to repeat these; that it
+#: was built from the recipe that it names is only said, so no new run may stand on it for that.
+ARCHIVED = "archived"
 #: A base has a handful of layers, and an image that stands on it may have a hundred.
 MAX_LAYERS = 20
 MAX_WHEELS = 200
@@ -114,6 +117,7 @@ def keep_record(base: Base, config: bytes, pins: Pins, home: Home) -> None:
     write_atomic(folder / "config.json", config)
     write_json(folder / "packages.json", pins.to_json())
     write_json(folder / "base.json", asdict(base))
+    (folder / ARCHIVED).unlink(missing_ok=True)
 
 
 def load_base(home: Home, base_id: str) -> Base:
@@ -176,8 +180,12 @@ def list_bases(home: Home) -> tuple[Base, ...]:
 
 
 def find_base(recipe: str, home: Home) -> Base | None:
-    """The base that was built from ``recipe``."""
-    return next((base for base in list_bases(home) if base.recipe == recipe), None)
+    """The base that was built from ``recipe``, as far as this home or its user says so."""
+    return next((base for base in list_bases(home) if base.recipe == recipe and not _is_archived(base, home)), None)
+
+
+def _is_archived(base: Base, home: Home) -> bool:
+    return (folder_of(base.id, home) / ARCHIVED).exists()
 
 
 def read_base(data: bytes) -> Base:

@@ -13,6 +13,7 @@ from engine.pipeline.environment import (
     lock,
     rebuild_image,
 )
+from engine.pipeline.importing import Imported, import_archive
 from engine.pipeline.keeping import (
     Shown,
     comment,
@@ -31,6 +32,7 @@ from engine.pipeline.verifying import evidence_of, verify, verify_stored
 
 __all__ = [
     "Archived",
+    "Imported",
     "Request",
     "Shown",
     "Wanted",
@@ -47,6 +49,7 @@ __all__ = [
     "find",
     "flags",
     "fsck",
+    "import_archive",
     "keys_adopt",
     "keys_make",
     "keys_trust",

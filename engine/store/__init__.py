@@ -4,6 +4,7 @@ from engine.store.blobs import blob_path
 from engine.store.directory import RunDirectory, open_run, read_log, read_source
 from engine.store.fsck import fsck
 from engine.store.histories import Comment, History
+from engine.store.incoming import Arrival, is_known, receiving, staged, take_in
 from engine.store.index import (
     Summary,
     damaged_runs,
@@ -14,14 +15,15 @@ from engine.store.index import (
     unfinished,
 )
 from engine.store.inputs import keep_input, keep_inputs, materialise
+from engine.store.irregular import restore_irregular
 from engine.store.keeping import catch_up, comment, delete, find_deleted, label, purge
 from engine.store.ledger import append as log
 from engine.store.ledger_files import Checkpoint, read_checkpoint
-from engine.store.record import new_id, now, plain_flags, record_to_json
+from engine.store.record import new_id, now, plain_flags, read_record, record_to_json
 from engine.store.report import Finding, Report, counted
 from engine.store.runs import adopt, begin_run, discard, publish, sweep, verify_run
 from engine.store.seal import IRREGULAR, MANIFEST, SIGNATURE, read_irregular
-from engine.store.sealing import known_keys, logged_seal, read_seal, sealed_files
+from engine.store.sealing import known_keys, logged_seal, read_seal, sealed_files, verify_sealed
 from engine.store.source import checkout, find_project_root, folder_in, snapshot
 from engine.store.vouching import Vouched, vouch
 
@@ -29,6 +31,7 @@ __all__ = [
     "IRREGULAR",
     "MANIFEST",
     "SIGNATURE",
+    "Arrival",
     "Checkpoint",
     "Comment",
     "Finding",
@@ -53,6 +56,7 @@ __all__ = [
     "folder_in",
     "fsck",
     "history_of",
+    "is_known",
     "keep_input",
     "keep_inputs",
     "known_keys",
@@ -71,13 +75,19 @@ __all__ = [
     "read_checkpoint",
     "read_irregular",
     "read_log",
+    "read_record",
     "read_seal",
     "read_source",
+    "receiving",
     "record_to_json",
+    "restore_irregular",
     "sealed_files",
     "snapshot",
+    "staged",
     "sweep",
+    "take_in",
     "unfinished",
     "verify_run",
+    "verify_sealed",
     "vouch",
 ]

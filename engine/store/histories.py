@@ -10,7 +10,7 @@ import os
 import sqlite3
 from dataclasses import dataclass
 
-from engine.digests import sha256_bytes
+from engine.digests import canonical_json, sha256_bytes
 from engine.files import open_regular
 from engine.model import Json
 from engine.settings import Home
@@ -19,7 +19,7 @@ from engine.store.record import RUN_ID
 
 TABLES = (
     "CREATE TABLE histories (run TEXT PRIMARY KEY, state TEXT, status TEXT, seal TEXT, key TEXT, unsigned TEXT,"
-    " late INTEGER, ended TEXT, label TEXT) WITHOUT ROWID",
+    " late INTEGER, ended TEXT, label TEXT, imported TEXT) WITHOUT ROWID",
     "CREATE TABLE comments (place INTEGER PRIMARY KEY, run TEXT, time TEXT, text TEXT)",
     "CREATE TABLE read (end INTEGER, last TEXT, inode INTEGER)",
 )
@@ -46,6 +46,7 @@ class History:
     late: bool = False
     ended: str = ""
     label: str = ""
+    imported: str = ""  # the entry about its import, as canonical JSON
 
 
 def synchronise(home: Home, database: sqlite3.Connection) -> None:
@@ -106,8 +107,8 @@ def comments(database: sqlite3.Connection, run: str) -> tuple[Comment, ...]:
 
 
 def _history(row: tuple[str, ...]) -> History:
-    _, state, status, seal, key, unsigned, late, ended, label = row
-    return History(state, status, seal, key, unsigned, bool(late), ended, label)
+    _, state, status, seal, key, unsigned, late, ended, label, imported = row
+    return History(state, status, seal, key, unsigned, bool(late), ended, label, imported)
 
 
 def _before(descriptor: int, end: int) -> bytes:
@@ -123,14 +124,17 @@ def _enter(database: sqlite3.Connection, entry: Json) -> None:
     def text(name: str) -> str:
         return str(entry.get(name) or "").encode("utf-8", "replace").decode()
 
-    database.execute("INSERT OR IGNORE INTO histories VALUES (?, '', '', '', '', '', 0, '', '')", (run,))
-    if kind == "ended":
+    database.execute("INSERT OR IGNORE INTO histories VALUES (?, '', '', '', '', '', 0, '', '', '')", (run,))
+    if kind in ("ended", "imported"):
         late = int(bool(entry.get("late")))
         database.execute(
             "UPDATE histories SET state = 'ended', status = ?, seal = ?, key = ?, unsigned = ?, late = ?, ended = ?"
             " WHERE run = ? AND seal = ''",  # a second seal of the same run never takes the place of the first
             (text("status"), text("seal"), text("key"), text("unsigned"), late, text("time"), run),
         )
+        if kind == "imported":
+            document = canonical_json(entry).decode()
+            database.execute("UPDATE histories SET imported = ? WHERE run = ? AND imported = ''", (document, run))
     elif kind in ("begun", "discarded", "deleted", "purged"):
         database.execute("UPDATE histories SET state = ? WHERE run = ?", (kind, run))
     elif kind == "label":

@@ -22,7 +22,7 @@ from engine.store.migration import SCHEMA
 from engine.store.record import RUN_ID, plain_flags, read_record, read_record_json
 
 #: Another number here makes every home build its index anew. A new schema does so too: rows say what cannot be read.
-_VERSION = 100 * SCHEMA + 3
+_VERSION = 100 * SCHEMA + 4
 _COLUMNS = (
     "id", "stamp", "problem", "hash", "status", "notebook", "image", "created", "duration",
     "flags", "scalars", "verdict", "rerun_of", "experiment",

@@ -12,6 +12,7 @@ from engine.settings import Home
 from engine.store import ledger, sealing
 from engine.store.directory import open_run
 from engine.store.histories import History
+from engine.store.incoming import finish_imports
 from engine.store.index import all_histories, history_of, undone
 from engine.store.locks import disown, is_owned, own
 from engine.store.record import RUN_ID, read_record
@@ -73,7 +74,7 @@ def catch_up(home: Home) -> tuple[str, ...]:
 
     A finished run that the ledger has never heard of is ``fsck``'s to judge.
     """
-    done: list[str] = []
+    done = list(finish_imports(home))
     for run_id, status in undone(home):
         if not is_owned(home, run_id):
             with own(home, run_id) as owned:

@@ -18,6 +18,7 @@ from engine.store.directory import RunDirectory
 from engine.store.histories import History
 from engine.store.index import history_of
 from engine.store.seal import Fault
+from engine.store.source import printable
 
 #: The temporary names of ``write_atomic`` for what a sealing writes.
 _UNFINISHED = re.compile(
@@ -103,6 +104,16 @@ def sealed_files(run: RunDirectory, record: Record) -> dict[str, tuple[str, int]
     for fault in sorted(faults, key=lambda fault: fault.path):
         raise refuse(run, fault)
     return {path: (prepared.sealed[path], size) for path, size in prepared.sizes.items()}
+
+
+def verify_sealed(run: RunDirectory, record: Record, seal: str) -> None:
+    """Hold all of a run's directory against a seal that is known from elsewhere; VerificationFailed names a fault."""
+    prepared = check(run, record, History("ended", seal=seal), project=True)
+    for fault in prepared.judge(manifests.digest_files(run, prepared.sizes, lambda _: None)):
+        how = {"removed": "is missing", "added": "is extra", "changed": "is not what its seal says"}[fault.what]
+        raise VerificationFailed(
+            f"{printable(fault.path)} of run {run.id} {how}.", "Take the run from where it was made."
+        )
 
 
 def check(run: RunDirectory, record: Record | None, history: History, *, project: bool) -> manifests.Check:

@@ -1,0 +1,260 @@
+"""Who vouches for an archive: its signatures, its provenance, and the ledger that it came from.
+
+Whose keys count is said by whoever takes it in. A key that is not known makes a warning. A signature that does not
+hold is worse than none, and refuses the archive.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from engine import merkle, signing
+from engine.archives import layout
+from engine.archives.bag import Listed, Listing
+from engine.archives.documents import check_json, read_object
+from engine.archives.receive import Received
+from engine.digests import canonical_json
+from engine.model import Json
+
+#: For which signatures `allowed_signers` may limit a key; see ``engine.store.ledger``.
+_LEDGER_NAMESPACE = "nbseal-ledger"
+_PAYLOAD_TYPE = "application/vnd.in-toto+json"
+_PROOF = "c2sp.org/tlog-proof@v1"
+_CHECKPOINT = re.compile(r"([!-*,-~]{1,200})\n(0|[1-9][0-9]{0,15})\n([A-Za-z0-9+/]{43}=)\n")
+_INDEX = re.compile(r"index (0|[1-9][0-9]{0,15})")
+_MAX_HASHES = 63
+
+
+@dataclass(frozen=True)
+class Word:
+    """What one attestation is worth: ``by`` is a name in allowed_signers, else a key's fingerprint or a description."""
+
+    what: Literal["signature", "provenance", "ledger", "timestamp"]
+    state: Literal["trusted", "unknown", "absent"]
+    by: str = ""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A run in the ledger that it came from: how it ended there, by that ledger's own words."""
+
+    run: str
+    entry: Json  # its end; empty when the archive does not have it
+    ledger: str = ""  # that ledger's name, when it proves the entry
+    index: int | None = None
+
+
+@dataclass(frozen=True)
+class Attested:
+    """All that vouches for an archive."""
+
+    words: tuple[Word, ...]
+    origins: dict[str, Origin]
+    tag_manifest: str  # its digest, 64 hex digits: what was signed
+
+
+def judge(received: Received, listing: Listing, signers: Sequence[signing.Signer]) -> Attested:
+    """Hold every attestation against the bag. VerificationFailed names the first that is bad."""
+    now = datetime.now(UTC)
+    judge = _Judge(received, signers, now)
+    key, signature = judge.signature()
+    origins = {run.id: _end(received, run) for run in listing.runs}
+    ledger, proven = judge.ledger(key, origins)
+    _refuse_strays(received, listing)
+    words = (signature, judge.provenance(key), ledger, judge.timestamp())
+    return Attested(words, proven, received.files[layout.TAG_MANIFEST].digest)
+
+
+class _Judge:
+    def __init__(self, received: Received, signers: Sequence[signing.Signer], now: datetime) -> None:
+        self._received, self._signers, self._now = received, signers, now
+        self._signed = received.read(layout.TAG_MANIFEST)
+
+    def signature(self) -> tuple[signing.PublicKey | None, Word]:
+        """The key that signed the tag manifest, and whose it is."""
+        path = _path(layout.SIGNATURE)
+        if path not in self._received.files:
+            return None, Word("signature", "absent")
+        try:
+            key = signing.sshsig.check(self._received.read(path), self._signed, layout.NAMESPACE)
+        except ValueError as error:
+            raise self._received.refused(path, f"is a bad signature: {error}") from None
+        return key, self._word("signature", key)
+
+    def provenance(self, signer: signing.PublicKey | None) -> Word:
+        """The statement about how it was made, and whose it is."""
+        path = _path(layout.PROVENANCE)
+        if path not in self._received.files:
+            return Word("provenance", "absent")
+        try:
+            bundle = read_object(self._received, path)
+            payload, signature, keyid = _envelope(bundle)
+            check_json(self._received, path, payload)
+            self._check_statement(json.loads(payload))
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            raise self._received.refused(path, f"is not a statement about this archive: {error}") from None
+        known = [signer] if signer else []
+        known += [item.key for item in self._signers]
+        key = next((key for key in known if key.fingerprint == keyid), None)
+        if key is None:
+            return Word("provenance", "unknown", keyid)
+        message = b"DSSEv1 %d %s %d %s" % (len(_PAYLOAD_TYPE), _PAYLOAD_TYPE.encode(), len(payload), payload)
+        if not key.verifies(signature, message):
+            raise self._received.refused(path, "is a bad signature: it is not one of these bytes")
+        return self._word("provenance", key)
+
+    def ledger(self, signer: signing.PublicKey | None, origins: dict[str, Origin]) -> tuple[Word, dict[str, Origin]]:
+        """The checkpoint and, for each run, whether its end is under it."""
+        path = _path(layout.CHECKPOINT)
+        if path not in self._received.files:
+            return Word("ledger", "absent"), origins
+        data = self._received.read(path)
+        try:
+            note = signing.note.read(data)
+            match = _CHECKPOINT.fullmatch(note.text)
+            if match is None:
+                raise ValueError("it is not a checkpoint")
+            name, size, root = match[1], int(match[2]), base64.b64decode(match[3], validate=True)
+        except ValueError as error:
+            raise self._received.refused(path, f"is no checkpoint: {error}") from None
+        proven = {}
+        for run, origin in origins.items():
+            where = _proof_path(run)
+            if where not in self._received.files or not origin.entry:
+                proven[run] = origin
+                continue
+            try:
+                index, hashes = _proof(self._received.read(where), data)
+                leaf = merkle.leaf_hash(canonical_json(origin.entry))
+                if not merkle.includes(root, size, leaf, index, hashes) or origin.entry.get("index") != index:
+                    raise ValueError("the run's end is not under the checkpoint")
+            except ValueError as error:
+                raise self._received.refused(where, f"proves nothing: {error}") from None
+            proven[run] = Origin(run, origin.entry, name, index)
+        return self._of_note(path, note, name, signer), proven
+
+    def timestamp(self) -> Word:
+        """When it was there by the word of a time stamping authority, whose own key nobody here judges."""
+        path = _path(layout.TIMESTAMP)
+        if path not in self._received.files:
+            return Word("timestamp", "absent")
+        from rfc3161_client import decode_timestamp_response
+
+        try:
+            info = decode_timestamp_response(self._received.read(path)).tst_info
+            algorithm = {
+                "2.16.840.1.101.3.4.2.1": "sha256",
+                "2.16.840.1.101.3.4.2.2": "sha384",
+                "2.16.840.1.101.3.4.2.3": "sha512",
+            }[info.message_imprint.hash_algorithm.dotted_string]
+            if info.message_imprint.message != hashlib.new(algorithm, self._signed).digest():
+                raise ValueError("it is about other bytes")
+            return Word("timestamp", "unknown", f"for {info.gen_time:%Y-%m-%d %H:%M:%S} UTC")
+        except Exception as error:  # a parser in Rust, of bytes that may be anything
+            raise self._received.refused(path, f"is no timestamp of this archive: {error}") from None
+
+    def _of_note(self, path: str, note: signing.note.Note, name: str, signer: signing.PublicKey | None) -> Word:
+        if not note.signatures:
+            return Word("ledger", "absent")
+        for item in self._signers:
+            if item.counts(item.key, _LEDGER_NAMESPACE, self._now) and note.signed_by(name, item.key):
+                return Word("ledger", "trusted", item.name)
+        known = [signer] if signer else []
+        known += [item.key for item in self._signers]
+        for found, identity, _ in note.signatures:
+            for key in known:
+                if identity == signing.note.key_id(found, key) and not note.signed_by(found, key):
+                    raise self._received.refused(path, "has a bad signature")
+        return Word("ledger", "unknown", name)
+
+    def _check_statement(self, statement: Any) -> None:
+        expected = {"name": layout.TAG_MANIFEST, "digest": {"sha256": hashlib.sha256(self._signed).hexdigest()}}
+        if statement["subject"] != [expected]:
+            raise ValueError("its subject is another one")
+        if statement["_type"] != "https://in-toto.io/Statement/v1" or set(statement) != _STATEMENT:
+            raise ValueError("it is not an in-toto statement of version 1")
+
+    def _word(self, what: Literal["signature", "provenance"], key: signing.PublicKey) -> Word:
+        name = signing.who(self._signers, key, layout.NAMESPACE, self._now)
+        return Word(what, "trusted" if name else "unknown", name or key.fingerprint)
+
+
+_STATEMENT = {"_type", "subject", "predicateType", "predicate"}
+_ENVELOPE = {"payload", "payloadType", "signatures"}
+_BUNDLE = {"mediaType", "verificationMaterial", "dsseEnvelope"}
+
+
+def _envelope(bundle: dict[str, Any]) -> tuple[bytes, bytes, str]:
+    """Payload, signature and key id of a Sigstore bundle; nothing in it may be left unread, or differ from that."""
+    envelope, material = bundle["dsseEnvelope"], bundle["verificationMaterial"]
+    if set(bundle) != _BUNDLE or set(envelope) != _ENVELOPE or envelope["payloadType"] != _PAYLOAD_TYPE:
+        raise ValueError("it is not a bundle with a DSSE envelope")
+    if bundle["mediaType"] != "application/vnd.dev.sigstore.bundle.v0.3+json":
+        raise ValueError("it is not a Sigstore bundle of version 0.3")
+    (signature,) = envelope["signatures"]
+    if set(signature) != {"sig", "keyid"} or not isinstance(signature["keyid"], str):
+        raise ValueError("it does not have one signature with a key id")
+    if material != {"publicKey": {"hint": signature["keyid"]}, "tlogEntries": []}:
+        raise ValueError("its hint is another key, or it says more than it should")
+    payload = base64.b64decode(envelope["payload"], validate=True)
+    return payload, base64.b64decode(signature["sig"], validate=True), signature["keyid"]
+
+
+def _proof(data: bytes, checkpoint: bytes) -> tuple[int, list[bytes]]:
+    """Index and hashes of a tlog-proof (C2SP), which must be about this very checkpoint."""
+    head, blank, rest = data.decode("utf-8").partition("\n\n")
+    first, index, *hashes = [*head.split("\n"), ""]
+    match = _INDEX.fullmatch(index)
+    hashes = hashes[:-1]
+    if not blank or first != _PROOF or match is None or len(hashes) > _MAX_HASHES:
+        raise ValueError("it is not a tlog-proof")
+    if rest.encode() != checkpoint:
+        raise ValueError("it is about another checkpoint")
+    return int(match[1]), [base64.b64decode(item, validate=True) for item in hashes]
+
+
+def _end(received: Received, run: Listed) -> Origin:
+    """How a run ended, by the archived entries; VerificationFailed when they say another seal."""
+    path = f"{layout.PAYLOAD}/{layout.ledger(run.id)}"
+    data = received.read(path)
+    if data and not data.endswith(b"\n"):
+        raise received.refused(path, "does not end with a line")
+    end: Json = {}
+    for line in data.split(b"\n")[:-1]:
+        try:
+            check_json(received, path, line)
+            entry = json.loads(line)
+            if not isinstance(entry, dict) or canonical_json(entry) != line or entry.get("run") != run.id:
+                raise ValueError("it is not an entry about this run")
+        except (ValueError, RecursionError) as error:
+            raise received.refused(path, f"has a line that is no entry: {error}") from None
+        if entry.get("kind") in ("ended", "imported"):
+            if entry.get("seal") != run.seal:
+                raise received.refused(path, "has another seal than archive.json")
+            end = end or entry
+    return Origin(run.id, end)
+
+
+def _refuse_strays(received: Received, listing: Listing) -> None:
+    """Of attestations no manifest says anything, so every one of them must be about something."""
+    known = {_path(name) for name in (layout.SIGNATURE, layout.PROVENANCE, layout.CHECKPOINT, layout.TIMESTAMP)}
+    if _path(layout.CHECKPOINT) in received.files:
+        known |= {_proof_path(run.id) for run in listing.runs}
+    for path in sorted(received.files):
+        if path.startswith(f"{layout.ATTESTATIONS}/") and path not in known:
+            raise received.refused(path, "belongs to nothing in the archive")
+
+
+def _proof_path(run: str) -> str:
+    return _path(f"{run}.tlog-proof")
+
+
+def _path(name: str) -> str:
+    return f"{layout.ATTESTATIONS}/{name}"

@@ -1,0 +1,82 @@
+"""``import``: what came out of an archive, whose word that is, and what it lacks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from engine import pipeline
+from engine.archives import Word
+from engine.cli.show import seal_json
+from engine.cli.signers import unlock
+from engine.cli.terminal import Terminal, print_json, say, styled, table
+from engine.results import clean_text
+from engine.settings import find_home
+
+_NAMES = {
+    "signature": "signature of the archive",
+    "provenance": "provenance statement",
+    "ledger": "ledger that it comes from",
+    "timestamp": "time stamp",
+}
+_WHY = {
+    "trusted": "its key is in allowed_signers of this home",
+    "unknown": "its key is not in allowed_signers of this home; `nbseal keys trust` adds one",
+    "absent": "there is none: the archive is whole, but who made it is not proven",
+}
+
+
+def import_archive(file: Path, *, as_json: bool) -> int:
+    """Take the runs of an archive."""
+    home = find_home()
+    unlock(home)
+    imported = pipeline.import_archive(file, home, Terminal())
+    if as_json:
+        print_json(
+            {
+                "runs": [
+                    {
+                        "id": item.record.id,
+                        "hash": item.record.hash,
+                        "status": item.record.status,
+                        "notebook": item.record.notebook,
+                        "image": item.record.image,
+                        "seal": seal_json(item.seal),
+                        "known": item.known,
+                    }
+                    for item in imported.runs
+                ],
+                "attestations": [{"what": word.what, "state": word.state, "by": word.by} for word in imported.words],
+                "absent": list(imported.absent),
+            }
+        )
+        return 0
+    for item in imported.absent:
+        say(f"not in the archive: {clean_text(item)}")
+    for word in imported.words:
+        _tell(word)
+    rows = [
+        [
+            item.record.id,
+            item.record.hash[:12],
+            item.record.status,
+            clean_text(item.record.notebook),
+            clean_text(str(item.seal)),
+            "was here already" if item.known else "imported",
+        ]
+        for item in imported.runs
+    ]
+    print(table(["run", "hash", "status", "notebook", "seal", ""], rows))
+    return 0
+
+
+def _tell(word: Word) -> None:
+    """One attestation, and why it counts or not. Of a time stamp is checked what it is about, and not whose it is."""
+    if word.what == "timestamp":
+        if word.state != "absent":
+            say(f"{_NAMES[word.what]}: {clean_text(word.by)}; whose it is was not checked (see `openssl ts -verify`)")
+        return
+    if word.what == "provenance" and word.state == "absent":
+        return
+    colour = {"trusted": "green", "unknown": "yellow", "absent": "yellow"}[word.state]
+    whose = f" of {clean_text(word.by)}" if word.by else ""
+    say(f"{_NAMES[word.what]}: {styled(word.state, colour, to_stderr=True)}{whose}: {_WHY[word.state]}")

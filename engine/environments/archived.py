@@ -1,0 +1,69 @@
+"""Bases and images that come with archived runs: their records, checked, and written so that a rerun finds them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from engine.digests import bare, sha256_bytes
+from engine.environments.base_archive import check_base, diff_ids
+from engine.environments.base_record import ARCHIVED, MAX_RECORD_BYTES
+from engine.environments.debian import kept_path
+from engine.environments.layers import wheel_file
+from engine.environments.recorded import check_wheels
+from engine.errors import BadInput, VerificationFailed
+from engine.files import read_regular
+from engine.model import Base, Image, Layer, Wheel
+from engine.settings import Home
+
+_HINT = "The archive was damaged or forged; take it from where it was made."
+
+
+def archived_base(home: Home, base_id: str) -> Base:
+    """A base of a home that is being put together from an archive; VerificationFailed unless its record holds."""
+    folder = home.bases / bare(base_id)
+    try:
+        record, config, packages = (
+            read_regular(folder / name, MAX_RECORD_BYTES) for name in ("base.json", "config.json", "packages.json")
+        )
+        base, _ = check_base(f"bases/{folder.name}", record, config, packages)
+    except FileNotFoundError as error:
+        raise VerificationFailed(f"bases/{folder.name} has no {Path(str(error.filename)).name}.", _HINT) from None
+    except (OSError, BadInput) as error:
+        reason = error.message if isinstance(error, BadInput) else error.strerror
+        raise VerificationFailed(
+            f"bases/{folder.name}/base.json is not the record of a base: {reason}", _HINT
+        ) from None
+    if base.id != base_id:
+        raise VerificationFailed(f"bases/{folder.name}/base.json is that of another base.", _HINT)
+    (folder / ARCHIVED).touch()
+    return base
+
+
+def ingredients(home: Home, base: Base, wheels: Sequence[Wheel]) -> tuple[set[str], set[str]]:
+    """The paths, below the folders of wheels and of packages, of what an image is made of."""
+    check_wheels(wheels)
+    wheel_paths = {str(wheel_file(wheel, home).relative_to(home.wheels)) for wheel in (*wheels, *base.harness)}
+    package_paths = {str(kept_path(package, home).relative_to(home.packages)) for package in base.packages}
+    return wheel_paths, package_paths
+
+
+def keep_archived_image(home: Home, image: Image, config: bytes, layers: Sequence[tuple[str, int]], base: Base) -> None:
+    """Remember what an image is made of. VerificationFailed unless it is the image that its id says, on its base."""
+    below = [layer.diff_id for layer in base.layers]
+    found = [diff_id for diff_id, _ in layers]
+    if sha256_bytes(config) != image.id or diff_ids(config) != found or found[: len(below)] != below:
+        raise VerificationFailed(f"The image {image.id} is not made of its layers on its base.", _HINT)
+    if [size for _, size in layers][: len(below)] != [layer.size for layer in base.layers]:
+        raise VerificationFailed(f"The record of the base {base.id} gives other sizes of its layers.", _HINT)
+    names: Mapping[str, str] = {layer.diff_id: layer.of for layer in base.layers}
+    known = tuple(
+        Layer(diff_id, size, names.get(diff_id, f"layer {place} of an archive"))
+        for place, (diff_id, size) in enumerate(layers, 1)
+    )
+    made = Image(image.id, base.id, image.wheels, known)
+    home.images.mkdir(parents=True, exist_ok=True)
+    document = json.dumps({**asdict(made), "config": config.decode()})
+    (home.images / f"{bare(image.id)}.json").write_text(document, encoding="utf-8")
