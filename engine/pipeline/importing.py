@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine import archives, environments, signing, store
@@ -49,15 +49,22 @@ def import_archive(path: Path, home: Home, progress: Progress) -> Imported:
         try:
             checked = _check(received, store.staged(folder), home, progress)
         except BadInput as error:  # a document that another stage could not read: here, a forged one
-            raise VerificationFailed(f"{path.name}: {error.message}", _HINT) from None
+            raise VerificationFailed(f"{path.name}: {_printable(error.message)}", _HINT) from None
+        except VerificationFailed as error:  # it may cite the document that it is about
+            raise VerificationFailed(_printable(error.message), error.hint) from None
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
-            raise VerificationFailed(f"{path.name} holds a damaged document: {error!r:.200}.", _HINT) from None
+            reason = _printable(f"{type(error).__name__} {error}")[:200]
+            raise VerificationFailed(f"{path.name} holds a damaged document: {reason}.", _HINT) from None
         arrived = tuple(
-            Arrived(item.record, item.seal, store.is_known(home, item.record.id, item.seal.digest))
-            for item in checked.runs
+            replace(item, known=store.is_known(home, item.record.id, item.seal.digest)) for item in checked.runs
         )
         store.take_in(home, folder, [_arrival(item, checked.attested) for item in arrived])
     return Imported(arrived, checked.attested.words, checked.absent)
+
+
+def _printable(text: str) -> str:
+    """A text that cites an archive, without what a terminal would obey or could not show."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 @dataclass(frozen=True)

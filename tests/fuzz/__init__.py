@@ -1,0 +1,1 @@
+"""Inputs made at random, for as long as somebody lets them run."""
