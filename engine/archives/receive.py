@@ -64,7 +64,7 @@ def receive(path: Path, folder: Path, progress: Progress) -> Received:
     files: dict[str, File] = {}
     room = shutil.disk_usage(folder).free - RESERVE
     total = 0
-    with opened(path) as stream, progress.task(f"Reading {path.name}") as advance:
+    with opened(path) as (stream, most), progress.task(f"Reading {path.name}") as advance:
         tar = Tar(stream, path.name)
         for entry in tar:
             try:
@@ -81,8 +81,8 @@ def receive(path: Path, folder: Path, progress: Progress) -> Received:
             if entry.size > limit:
                 raise tar.refused(entry.name, f"is larger than the {limit:,} bytes that it may have")
             total += entry.size
-            if total > MAX_BYTES:
-                raise tar.refused(entry.name, f"is beyond the {MAX_BYTES:,} bytes that an archive may have")
+            if total > min(most, MAX_BYTES):
+                raise tar.refused(entry.name, "says that it has more bytes than the file can hold")
             if total > room:
                 raise EnvironmentFailed(
                     f"There is no room for {path.name}: with {shown(entry.name)} it has {total:,} bytes.",

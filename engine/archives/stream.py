@@ -7,7 +7,9 @@ Zstandard is unpacked on the way, with bounds on its window and on how much come
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -89,8 +91,8 @@ class _Unpacked:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Readable]:
-    """The bytes of a tar, compressed or not. BadInput when there is no file to read."""
+def opened(path: Path) -> Iterator[tuple[Readable, int]]:
+    """The bytes of a tar, compressed or not, and how many it can be at most. BadInput when there is no file to read."""
     try:
         file = open_regular(path.resolve())  # the user names it, so a link is followed
     except (OSError, RuntimeError, ValueError) as error:
@@ -99,7 +101,11 @@ def opened(path: Path) -> Iterator[Readable]:
     with file:
         start = file.read(len(_ZSTD))
         file.seek(0)
-        yield _Unpacked(file, path.name) if start == _ZSTD else file
+        size = os.fstat(file.fileno()).st_size
+        if start == _ZSTD:
+            yield _Unpacked(file, path.name), sys.maxsize  # it sees itself to how much comes out
+        else:
+            yield file, size
 
 
 class Tar:

@@ -23,7 +23,7 @@ def unpack(run: Path) -> None:
         raise VerificationFailed(f"Run {run.name} has project/ and project.tar at once.")
     room = shutil.disk_usage(run).free - RESERVE
     count = total = 0
-    with opened(packed) as stream:
+    with opened(packed) as (stream, most):
         tar = Tar(stream, f"project.tar of run {run.name}")
         for entry in tar:
             count, total = count + 1, total + entry.size
@@ -31,6 +31,8 @@ def unpack(run: Path) -> None:
                 raise tar.refused(entry.name, why)
             if count > _MAX_ENTRIES:
                 raise tar.refused(entry.name, f"is one of more than {_MAX_ENTRIES:,}")
+            if total > most:
+                raise tar.refused(entry.name, "says that it has more bytes than the file can hold")
             if total > room:
                 raise EnvironmentFailed(
                     f"There is no room for the work tree of run {run.name}: with {shown(entry.name)} it has {total:,} "

@@ -61,17 +61,21 @@ class Range:
                 data = data[:place] + bytes([data[place] ^ (1 << rng.randrange(8))]) + data[place + 1 :]
         path.write_bytes(data)
         started = time.monotonic()
+        refusal: NbsealError | None
         try:
             pipeline.import_archive(path, self.home, Silent())
         except NbsealError as error:
-            assert error.exit_code in (2, 4, 5), f"exit {error.exit_code}: {error.message}"
-            assert error.message, "nothing was said"
-            error.message.encode()
-            ended = f"exit {error.exit_code}"
-            assert self._listing() == self._before, f"something changed: {error.message}"
+            refusal = error
         else:
+            refusal = None
+        if refusal is None:
             ended = "taken in"
             self._judge()
+        else:
+            ended = f"exit {refusal.exit_code}"
+            assert refusal.exit_code in (2, 4, 5), f"{ended}: {refusal.message}"
+            assert refusal.message.isprintable(), refusal.message
+            assert self._listing() == self._before, f"something changed: {refusal.message}"
         assert time.monotonic() - started < PATIENCE, "it took too long"
         return ended
 

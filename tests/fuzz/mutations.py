@@ -6,6 +6,7 @@ import hashlib
 import json
 import tarfile
 from collections.abc import Callable
+from contextlib import suppress
 from copy import deepcopy
 from random import Random
 from typing import Any
@@ -15,13 +16,16 @@ from engine.store.seal import manifest_bytes
 from tests.unit.archives.small_archives import Member, rebag
 
 NAMES = (
-    "../x", "/etc/x", "a/../../x", "./x", "x//y", "x/", "", ".", "..", "CON", "x" * 300, "x/" * 200 + "y", "é", "e\u0301",
-    "X", "bagit.txt", "data/bagit.txt", "data/x", "data/runs/../x", "data/runs/0123456789abcdef/run.json", "x\ny", "x\\y",
+    "../x", "/etc/x", "a/../../x", "./x", "x//y", "x/", "", ".", "..", "CON", "x" * 300, "x/" * 200 + "y", "é",
+    "e\u0301", "X", "bagit.txt", "data/bagit.txt", "data/x", "data/runs/../x",
+    "data/runs/0123456789abcdef/run.json", "x\ny", "x\\y",
     "x%2fy", " x", "x.", "\udcff", "data/runs/0123456789abcdef/project/x", "data/blobs/" + "0" * 64, "\u202e", "-rf",
 )  # fmt: skip
 VALUES: tuple[Any, ...] = (
-    None, True, 0, -1, 1 << 53, 1 << 70, 0.5, 1e308, "", "x", "../../x", "/etc/passwd", "\ud800", "\udcff", "a\x00b", [], {}, [[]],
-    {"x": 1}, "sha256:" + "0" * 64, "0" * 64, "running", "lost", "NaN", ["project/x"], "link", "folder", "device", "pipe",
+    None, True, 0, -1, 1 << 53, 1 << 70, 0.5, 1e308, "", "x", "../../x", "/etc/passwd", "\ud800", "\udcff", "a\x00b",
+    [], {}, [[]],
+    {"x": 1}, "sha256:" + "0" * 64, "0" * 64, "running", "lost", "NaN", ["project/x"], "link", "folder", "device",
+    "pipe",
     "project/../../x", "project/a/b", "project", "x" * 5000, "nbseal/ledger/0123456789abcdef",
 )  # fmt: skip
 KINDS = (b"1", b"2", b"3", b"4", b"5", b"6", b"7", b"S", b"L", b"K", b"x", b"g", b"\0", b"V", b"Z")
@@ -184,7 +188,23 @@ def resealed(items: list[Member]) -> list[Member]:
         item.data = manifest_bytes(files)
         seals[folder.rpartition("/")[2]] = "sha256:" + hashlib.sha256(item.data).hexdigest()
     _tell(by_name, top, seals)
-    return [item for item in items if not item.name.startswith(f"{top}/attestations/")]
+    _unkeyed(by_name, top)
+    return [
+        item
+        for item in items
+        if not item.name.startswith(f"{top}/attestations/") and not item.name.endswith("/manifest-sha256.txt.sig")
+    ]
+
+
+def _unkeyed(by_name: dict[str, Member], top: str) -> None:
+    """Take from the entries which key had signed a run."""
+    for name, item in by_name.items():
+        if name.startswith(f"{top}/data/ledger/"):
+            with suppress(Exception):  # it was changed too
+                entries = [json.loads(line) for line in item.data.splitlines()]
+                for entry in entries:
+                    entry.pop("key", None)
+                item.data = b"".join(canonical_json(entry) + b"\n" for entry in entries)
 
 
 def _inside(data: bytes) -> dict[str, str]:
@@ -206,13 +226,11 @@ def _tell(by_name: dict[str, Member], top: str, seals: dict[str, str]) -> None:
     """Write the seals to where an archive tells them."""
     contents = by_name.get(f"{top}/data/archive.json")
     if contents is not None:
-        try:
+        with suppress(Exception):  # it was changed too
             document = json.loads(contents.data)
             for run in document["runs"]:
                 run["seal"] = seals.get(run["id"], run["seal"])
             contents.data = canonical_json(document)
-        except Exception:  # it was changed too
-            pass
     for run, seal in seals.items():
         ledger = by_name.get(f"{top}/data/ledger/{run}.json")
         if ledger is None:

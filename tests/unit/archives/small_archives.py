@@ -80,9 +80,7 @@ def environment(home: Home) -> Image:
     layers = (*below, layer(home, "numpy"))
     config = image_config(layers, environment={})
     image = Image(sha256_bytes(config), base.id, (wheel(home, "numpy"),), layers)
-    put(
-        home.images / f"{bare(image.id)}.json", json.dumps({**asdict(image), "config": config.decode()}).encode()
-    )
+    put(home.images / f"{bare(image.id)}.json", json.dumps({**asdict(image), "config": config.decode()}).encode())
     return image
 
 
@@ -206,7 +204,8 @@ def rebag(items: list[Member]) -> list[Member]:
     known = {item.name.removeprefix(f"{top}/"): item.data for item in items}
     oxum = f"Payload-Oxum: {sum(len(item.data) for item in payload)}.{len(payload)}\n".encode()
     info = b"".join(
-        oxum if line.startswith(b"Payload-Oxum") else line + b"\n" for line in known.get("bag-info.txt", b"").splitlines()
+        oxum if line.startswith(b"Payload-Oxum") else line + b"\n"
+        for line in known.get("bag-info.txt", b"").splitlines()
     )
     made = [
         Member(f"{top}/bag-info.txt", info),
