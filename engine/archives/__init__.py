@@ -2,7 +2,7 @@
 
 from engine.archives.attestations import Attested, Origin, Word, judge
 from engine.archives.bag import Listed, Listing, check_bag
-from engine.archives.content import check_digests, check_there, check_use
+from engine.archives.content import check_digests, check_strays, check_there, check_use
 from engine.archives.contents import ArchivedRun, Contents, Missing, bag_info, ended, readme, to_json
 from engine.archives.crate import crate
 from engine.archives.documents import check_json
@@ -42,6 +42,7 @@ __all__ = [
     "check_images",
     "check_json",
     "check_output",
+    "check_strays",
     "check_there",
     "check_url",
     "check_use",

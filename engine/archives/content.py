@@ -26,9 +26,14 @@ def check_digests(received: Received) -> None:
 
 def check_use(received: Received, folder: str, wanted: Collection[str]) -> None:
     """A folder of the payload must hold these paths, all of them and no other."""
+    check_strays(received, folder, wanted)
+    check_there(received, folder, wanted)
+
+
+def check_strays(received: Received, folder: str, wanted: Collection[str]) -> None:
+    """A folder of the payload may hold these paths, and no other."""
     if stray := sorted(received.payload(folder).keys() - set(wanted)):
         raise received.refused(f"{layout.PAYLOAD}/{folder}/{stray[0]}", "belongs to no run of the archive")
-    check_there(received, folder, wanted)
 
 
 def check_there(received: Received, folder: str, wanted: Collection[str]) -> None:

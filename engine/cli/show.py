@@ -7,7 +7,7 @@ from typing import Any
 
 from engine import pipeline
 from engine.cli.terminal import complain, print_json, say, seconds_text, size_text, styled, table
-from engine.model import Cause, Comparison, Difference, Record, Seal
+from engine.model import Cause, Comparison, Difference, Json, Record, Seal
 from engine.pipeline import Shown
 from engine.results import clean_text
 from engine.store import plain_flags, record_to_json
@@ -24,6 +24,7 @@ def record_json(record: Record, shown: Shown) -> dict[str, Any]:
     document["label"] = shown.label
     document["comments"] = [{"time": item.time, "text": item.text} for item in shown.comments]
     document["seal"] = seal_json(shown.seal)
+    document["imported"] = _import_json(shown.imported)
     return document
 
 
@@ -38,6 +39,22 @@ def seal_json(seal: Seal) -> dict[str, Any] | None:
         "reason": seal.reason,
         "late": seal.late,
     }
+
+
+def _import_json(entry: Json | None) -> Json | None:
+    """Where a run came from, by the entry about its import; None for a run of this home."""
+    if entry is None:
+        return None
+    signed = {"signature": entry.get("archive_signature"), "signer": entry.get("archive_signer") or ""}
+    origin = {"ledger": entry.get("from"), "index": entry.get("from_index"), "ended": entry.get("from_time")}
+    return {"time": entry.get("time"), "archive": entry.get("archive"), **signed, **origin}
+
+
+def _import_text(entry: Json) -> str:
+    whose = entry.get("archive_signer") or "nobody"
+    known = {"trusted": " (trusted)", "unknown": " (unknown key)"}.get(str(entry.get("archive_signature")), "")
+    origin = f" of {entry['from']}" if entry.get("from") else ""
+    return f"{str(entry.get('time'))[:16].replace('T', ' ')}  from an archive{origin}, signed by {whose}{known}"
 
 
 def announce(record: Record) -> None:
@@ -133,6 +150,8 @@ def summarise(record: Record, shown: Shown) -> None:
     if shown.seal.digest:
         late = "  late" if shown.seal.late else ""
         rows.append(("seal", f"{shown.seal.digest}  {shown.seal}{late}"))
+    if shown.imported:
+        rows.append(("imported", _import_text(shown.imported)))
     if shown.label:
         rows.append(("label", shown.label))
     rows += [("comment", f"{item.time[:16].replace('T', ' ')}  {item.text}") for item in shown.comments]

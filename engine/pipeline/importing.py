@@ -229,8 +229,8 @@ def _check_environments(
 def _check_leftovers(received: archives.Received, listing: archives.Listing, blobs: set[str]) -> None:
     """All other folders: what is in them is about a run or an image of the archive."""
     ids = [run.id for run in listing.runs]
+    archives.check_strays(received, layout.BLOBS, blobs)
     for folder, names in (
-        (layout.BLOBS, blobs),
         (layout.PAGES, {f"{run}.html" for run in ids}),
         (layout.LEDGER, {f"{run}.json" for run in ids}),
         (layout.SBOM, {f"{bare(run.image)}.cdx.json" for run in listing.runs}),

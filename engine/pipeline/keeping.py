@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from engine import signing, store
 from engine.errors import BadInput
-from engine.model import Record, Seal
+from engine.model import Json, Record, Seal
 from engine.pipeline.reading import find, settle
 from engine.progress import Progress
 from engine.settings import Home
@@ -21,12 +22,14 @@ class Shown:
     seal: Seal
     label: str
     comments: tuple[store.Comment, ...]
+    imported: Json | None = None  # the ledger's entry about that, for a run that came from an archive
 
 
 def look(run: Record, home: Home) -> Shown:
     """Seal, label and comments of a run."""
     history, comments = store.history_of(home, run.id)
-    return Shown(store.read_seal(store.open_run(home, run.id), history), history.label, comments)
+    imported = json.loads(history.imported) if history.imported else None
+    return Shown(store.read_seal(store.open_run(home, run.id), history), history.label, comments, imported)
 
 
 def label(prefix: str, text: str, home: Home, progress: Progress) -> Record:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from engine.digests import sha256_bytes
 from engine.errors import BadInput, NbsealError, VerificationFailed
-from engine.files import locked, read_regular, remove_tree, write_json
+from engine.files import locked, read_regular, remove_tree, sync_directory, write_json
 from engine.model import Json
 from engine.settings import Home
 from engine.store import ledger
@@ -136,9 +136,9 @@ def _finish(home: Home, folder: Path) -> tuple[str, ...]:
         return ()
     _move_content(source, home)
     _move_records(source, home)
-    os.sync()
     for item in arrivals:
         _move_run(source, home, item)
+    os.sync()  # before the journal goes, from which all of this could be done again
     remove_tree(folder)
     return tuple(item.run for item in arrivals)
 
@@ -182,7 +182,7 @@ def _move_run(source: Home, home: Home, item: Arrival) -> None:
         if not run.path.exists() and arrived.exists():
             home.runs.mkdir(parents=True, exist_ok=True)
             arrived.rename(run.path)
-            os.sync()
+            sync_directory(home.runs)
         if run.path.exists() and _seal_of(run) == item.seal and not history_of(home, item.run)[0].seal:
             ledger.append(home, "imported", run=item.run, seal=item.seal, **item.facts)
         disown(home, item.run)

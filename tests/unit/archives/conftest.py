@@ -37,6 +37,12 @@ class Sample:
         return deepcopy(self._packed)
 
 
+@pytest.fixture(autouse=True)
+def lazy_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waiting for the disk of the whole machine is for power cuts, of which there are none in these tests."""
+    monkeypatch.setattr("os.sync", lambda: None)
+
+
 @pytest.fixture(scope="session")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sample]:
     folder = tmp_path_factory.mktemp("archives")
