@@ -6,7 +6,7 @@ PYTHON := .venv/bin/python
 
 .NOTPARALLEL:
 
-.PHONY: help setup demo test lint unit engine bench corpus determinism docs clean
+.PHONY: help setup demo test lint unit engine bench corpus determinism fuzz docs clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -46,6 +46,10 @@ corpus: setup ## run every notebook of CORPUS/index.csv: make corpus CORPUS=DIR
 determinism: setup ## measure what --deterministic brings: make determinism CORPUS=DIR
 	@test -n "$(CORPUS)" || { echo "error: say which corpus: make determinism CORPUS=DIR" >&2; exit 2; }
 	@$(PYTHON) -m scripts.determinism "$(CORPUS)"
+
+fuzz: ## import archives changed at random: make fuzz MINUTES=30
+	@scripts/setup python
+	@$(PYTHON) -m tests.fuzz.imports $(or $(MINUTES),1)
 
 docs: ## write docs/reference/cli.md anew from the program's own --help
 	@scripts/setup python

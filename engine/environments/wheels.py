@@ -54,6 +54,8 @@ def _kept(item: Distribution, base: Base, home: Home) -> Wheel | None:
             return None
     folder = home.wheels / bare(hashes[0])
     names = sorted(path.name for path in folder.iterdir() if path.suffix == ".whl") if folder.is_dir() else []
+    if len(names) > 1:  # one may have come with an archive, under a name of its own
+        names = [name for name in names if (named := read_wheel_name(name, base)) and named.name == item.name] or names
     if not names or hashes[0] not in item.hashes:
         return None
     return _wheel(item, base, folder / names[0], hashes[0])

@@ -106,7 +106,7 @@ def test_a_changed_archive_is_refused_in_words(
     archive = tmp_path / "run.tar"
     document(nbseal("archive", record["id"], "-o", archive, "--no-image", "--json"))
     data = archive.read_bytes()
-    place = data.index(b"loss: 1", data.index(b"/executed.ipynb"))
+    place = data.index(b"loss: 1", data.index(b"/executed.ipynb\0"))
     archive.write_bytes(data[:place] + b"loss: 2" + data[place + 7 :])
     refused = offline(empty_home, "import", archive)
     assert refused.returncode == 4
