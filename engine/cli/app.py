@@ -45,6 +45,9 @@ MemoryOption = Annotated[
     str | None, typer.Option("--memory", metavar="SIZE", help="Memory limit, as 512m or 4g; default: all there is.")
 ]
 
+ArchiveOption = Annotated[
+    Path | None, typer.Option("--archive", metavar="FILE", help="In an archive, which is checked and not imported.")
+]
 AtLeastOption = Annotated[
     Literal["identical", "equivalent", "close", "different"] | None,
     typer.Option("--at-least", help="The worst verdict that is good enough; default: equivalent."),
@@ -166,19 +169,24 @@ def verify(
 @app.command()
 def runs(
     everything: Annotated[bool, typer.Option("--all", help="Also the experiments of `verify --diagnose`.")] = False,
+    archive: ArchiveOption = None,
     as_json: Json = False,
 ) -> int:
     """List the runs, newest first."""
-    from engine.cli import reading
+    from engine.cli import importing, reading
 
+    if archive is not None:
+        return importing.runs(archive, as_json=as_json)
     return reading.runs(everything=everything, as_json=as_json)
 
 
 @app.command()
-def show(run: RunName, as_json: Json = False) -> int:
+def show(run: RunName, archive: ArchiveOption = None, as_json: Json = False) -> int:
     """Show one run: flags, scalars, files, how it ended."""
-    from engine.cli import reading
+    from engine.cli import importing, reading
 
+    if archive is not None:
+        return importing.show(run, archive, as_json=as_json)
     return reading.show(run, as_json=as_json)
 
 

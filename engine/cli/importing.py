@@ -6,9 +6,11 @@ from pathlib import Path
 
 from engine import pipeline
 from engine.archives import Word
+from engine.cli import show as one
 from engine.cli.show import seal_json
 from engine.cli.signers import unlock
 from engine.cli.terminal import Terminal, print_json, say, styled, table
+from engine.errors import BadInput
 from engine.results import clean_text
 from engine.settings import find_home
 
@@ -29,7 +31,27 @@ def import_archive(file: Path, *, as_json: bool) -> int:
     """Take the runs of an archive."""
     home = find_home()
     unlock(home)
-    imported = pipeline.import_archive(file, home, Terminal())
+    return _told(pipeline.import_archive(file, home, Terminal()), as_json=as_json)
+
+
+def runs(file: Path, *, as_json: bool) -> int:
+    """The runs of an archive, which is checked and not taken in."""
+    return _told(pipeline.read_archive(file, find_home(), Terminal()), as_json=as_json, taken_in=False)
+
+
+def show(prefix: str, file: Path, *, as_json: bool) -> int:
+    """One run of an archive, which is checked and not taken in."""
+    found = pipeline.read_archive(file, find_home(), Terminal()).runs
+    wanted = prefix.strip().lower()
+    fitting = [item for item in found if item.record.id.startswith(wanted) or item.record.hash.startswith(wanted)]
+    if len(fitting) != 1 or not wanted:
+        names = ", ".join(item.record.id for item in (fitting or found)[:10])
+        raise BadInput(f"'{prefix[:80]}' means {len(fitting)} runs of {file.name}.", f"Name one of {names}.")
+    (item,) = fitting
+    return one.show(item.record, pipeline.Shown(item.seal, "", ()), as_json=as_json)
+
+
+def _told(imported: pipeline.Imported, *, as_json: bool, taken_in: bool = True) -> int:
     if as_json:
         print_json(
             {
@@ -61,7 +83,7 @@ def import_archive(file: Path, *, as_json: bool) -> int:
             item.record.status,
             clean_text(item.record.notebook),
             clean_text(str(item.seal)),
-            "was here already" if item.known else "imported",
+            ("was here already" if item.known else "imported") if taken_in else "",
         ]
         for item in imported.runs
     ]

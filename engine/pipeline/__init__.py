@@ -13,7 +13,7 @@ from engine.pipeline.environment import (
     lock,
     rebuild_image,
 )
-from engine.pipeline.importing import Imported, import_archive
+from engine.pipeline.importing import Imported, import_archive, read_archive
 from engine.pipeline.keeping import (
     Shown,
     comment,
@@ -60,6 +60,7 @@ __all__ = [
     "measures",
     "page",
     "purge",
+    "read_archive",
     "rebuild_image",
     "rerun",
     "rerun_with",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -44,6 +45,23 @@ def import_archive(path: Path, home: Home, progress: Progress) -> Imported:
     VerificationFailed names the first thing that is not; BadInput when the file is no archive. Nothing has entered
     the home then, and whoever is killed leaves nothing, or an import that the next command completes.
     """
+    with _received(path, home, progress) as (folder, checked):
+        arrived = tuple(
+            replace(item, known=store.is_known(home, item.record.id, item.seal.digest)) for item in checked.runs
+        )
+        store.take_in(home, folder, [_arrival(item, checked.attested) for item in arrived])
+    return Imported(arrived, checked.attested.words, checked.absent)
+
+
+def read_archive(path: Path, home: Home, progress: Progress) -> Imported:
+    """The same without taking anything in: what an archive holds, after all of it was checked."""
+    with _received(path, home, progress) as (_, checked):
+        return Imported(checked.runs, checked.attested.words, checked.absent)
+
+
+@contextmanager
+def _received(path: Path, home: Home, progress: Progress) -> Iterator[tuple[Path, _Checked]]:
+    """A folder in which an archive was put together, and what was found of it."""
     with store.receiving(home) as folder:
         received = archives.receive(path, folder / "bag", progress)
         try:
@@ -55,11 +73,7 @@ def import_archive(path: Path, home: Home, progress: Progress) -> Imported:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
             reason = _printable(f"{type(error).__name__} {error}")[:200]
             raise VerificationFailed(f"{path.name} holds a damaged document: {reason}.", _HINT) from None
-        arrived = tuple(
-            replace(item, known=store.is_known(home, item.record.id, item.seal.digest)) for item in checked.runs
-        )
-        store.take_in(home, folder, [_arrival(item, checked.attested) for item in arrived])
-    return Imported(arrived, checked.attested.words, checked.absent)
+        yield folder, checked
 
 
 def _printable(text: str) -> str:

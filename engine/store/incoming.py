@@ -70,14 +70,11 @@ def staged(folder: Path) -> Home:
 def is_known(home: Home, run_id: str, seal: str) -> bool:
     """Whether the home has exactly this run already.
 
-    BadInput when it was deleted here; VerificationFailed when the home has one of this id that is another.
+    BadInput when it was deleted here, for good or not; VerificationFailed when the home has one of this id that is another.
     """
     history, _ = history_of(home, run_id)
-    if history.state == "deleted" or (home.trash / run_id).exists():
-        raise BadInput(
-            f"Run {run_id} was deleted in this home.",
-            f"It is in {home.trash / run_id}; import into another NBSEAL_HOME.",
-        )
+    if history.state in ("deleted", "purged") or (home.trash / run_id).exists():
+        raise BadInput(f"Run {run_id} was deleted in this home.", "Import it into another one: set NBSEAL_HOME.")
     there = open_run(home, run_id).path.exists()
     if (history.seal and history.seal != seal) or (there and _seal_of(open_run(home, run_id)) != seal):
         raise VerificationFailed(

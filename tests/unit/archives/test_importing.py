@@ -82,6 +82,23 @@ def test_importing_twice_changes_nothing(sample: Sample, target: Home) -> None:
     assert tree(target.root) == before
 
 
+def test_an_archive_is_read_without_importing_it(
+    sample: Sample, target: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from engine.cli import importing
+
+    monkeypatch.setenv("NBSEAL_HOME", str(target.root))
+    assert importing.runs(sample.both, as_json=True) == 0
+    assert [run["id"] for run in json.loads(capsys.readouterr().out)["runs"]] == sorted(
+        (sample.one.id, sample.other.id)
+    )
+    assert importing.show(sample.one.id[:8], sample.both, as_json=True) == 0
+    assert json.loads(capsys.readouterr().out)["hash"] == sample.one.hash
+    with pytest.raises(BadInput, match="means 2 runs"):  # they are of one hash
+        importing.show(sample.one.hash, sample.both, as_json=True)
+    assert not tree(target.root)
+
+
 def test_a_run_that_was_removed_by_hand_comes_back(sample: Sample, target: Home) -> None:
     from engine.files import remove_tree
 
