@@ -70,7 +70,7 @@ def staged(folder: Path) -> Home:
 def is_known(home: Home, run_id: str, seal: str) -> bool:
     """Whether the home has exactly this run already.
 
-    BadInput when it was deleted here, for good or not; VerificationFailed when the home has one of this id that is another.
+    BadInput when it was deleted here; VerificationFailed when the home has another one of this id.
     """
     history, _ = history_of(home, run_id)
     if history.state in ("deleted", "purged") or (home.trash / run_id).exists():
