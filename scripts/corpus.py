@@ -41,12 +41,7 @@ class Result:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Run every notebook of a corpus and say how it ended.")
-    parser.add_argument("corpus", type=Path, metavar="DIR", help="folder with index.csv")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="put the table into FILE, between its marks")
-    arguments = parser.parse_args()
-    with (arguments.corpus / "index.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    arguments, rows = read_arguments("Run every notebook of a corpus and say how it ended.")
     results = []
     for row in rows:
         results.append(judge(arguments.corpus, row))
@@ -57,6 +52,16 @@ def main() -> int:
     if arguments.write:
         put_between(arguments.write, text)
     return 0 if all(result.good for result in results) else 1
+
+
+def read_arguments(description: str) -> tuple[argparse.Namespace, list[dict[str, str]]]:
+    """``corpus`` and ``write`` of the command line, and the rows of the corpus's index."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("corpus", type=Path, metavar="DIR", help="folder with index.csv")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="put the table into FILE, between its marks")
+    arguments = parser.parse_args()
+    with (arguments.corpus / "index.csv").open(newline="", encoding="utf-8") as file:
+        return arguments, list(csv.DictReader(file))
 
 
 def put_between(file: Path, text: str) -> None:

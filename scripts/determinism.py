@@ -7,13 +7,10 @@ all of it is, to the byte, files and scalars included. ``--write`` puts the tabl
 
 from __future__ import annotations
 
-import argparse
-import csv
 import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from engine import containers, daemon, pipeline, results
 from engine.errors import NbsealError
@@ -21,7 +18,7 @@ from engine.model import Json, Limits, Record
 from engine.pipeline.story import execute, restore
 from engine.progress import Silent
 from engine.settings import Home, find_home
-from scripts.corpus import put_between
+from scripts.corpus import put_between, read_arguments
 
 _LIMITS = Limits(cell_timeout=300)
 #: Of the profile that is always on: what libraries take their seeds, threads, language and time zone from.
@@ -52,12 +49,7 @@ class Count:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Measure what each part of determinism brings.")
-    parser.add_argument("corpus", type=Path, metavar="DIR", help="folder with index.csv")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="put the table into FILE, between its marks")
-    arguments = parser.parse_args()
-    with (arguments.corpus / "index.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    arguments, rows = read_arguments("Measure what each part of determinism brings.")
     home, engine = find_home(), daemon.connect()
     counts: dict[str, list[Count]] = {name: [] for name in CONFIGURATIONS}
     for row in rows:
