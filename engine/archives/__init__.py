@@ -1,8 +1,8 @@
 """Runs become one file that anybody can check, and that a home can take in."""
 
-from engine.archives.attestations import Attested, Origin, Word, judge
-from engine.archives.bag import Listed, Listing, check_bag
-from engine.archives.content import check_digests, check_strays, check_there, check_use
+from engine.archives.attestations import Checkpoint, Judge, Origin, Word, check_attestations, read_end
+from engine.archives.bag import Listed, Listing, check_info, check_manifests, read_contents
+from engine.archives.content import BY_DIGEST, check_digests, check_strays, check_there, check_use
 from engine.archives.contents import ArchivedRun, Contents, Missing, bag_info, ended, readme, to_json
 from engine.archives.crate import crate
 from engine.archives.documents import check_json
@@ -20,11 +20,13 @@ from engine.archives.worktree import unpack
 from engine.archives.writer import Attest, Written, write
 
 __all__ = [
+    "BY_DIGEST",
     "ArchivedImage",
     "ArchivedRun",
     "Attest",
-    "Attested",
+    "Checkpoint",
     "Contents",
+    "Judge",
     "Listed",
     "Listing",
     "Member",
@@ -37,10 +39,12 @@ __all__ = [
     "Written",
     "bag_info",
     "bundle",
-    "check_bag",
+    "check_attestations",
     "check_digests",
     "check_images",
+    "check_info",
     "check_json",
+    "check_manifests",
     "check_output",
     "check_strays",
     "check_there",
@@ -49,12 +53,13 @@ __all__ = [
     "crate",
     "ended",
     "image_members",
-    "judge",
     "of_bytes",
     "of_file",
     "of_text",
     "packed",
     "proof",
+    "read_contents",
+    "read_end",
     "readme",
     "receive",
     "sbom",

@@ -52,29 +52,20 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Attested:
-    """All that vouches for an archive."""
+class Checkpoint:
+    """The head of the ledger that an archive comes from, as its note says; whose word that is says a ``Word``."""
 
-    words: tuple[Word, ...]
-    origins: dict[str, Origin]
-    tag_manifest: str  # its digest, 64 hex digits: what was signed
-
-
-def judge(received: Received, listing: Listing, signers: Sequence[signing.Signer]) -> Attested:
-    """Hold every attestation against the bag. VerificationFailed names the first that is bad."""
-    now = datetime.now(UTC)
-    judge = _Judge(received, signers, now)
-    key, signature = judge.signature()
-    origins = {run.id: _end(received, run) for run in listing.runs}
-    ledger, proven = judge.ledger(key, origins)
-    _refuse_strays(received, listing)
-    words = (signature, judge.provenance(key), ledger, judge.timestamp())
-    return Attested(words, proven, received.files[layout.TAG_MANIFEST].digest)
+    ledger: str
+    size: int
+    root: bytes
+    data: bytes
 
 
-class _Judge:
-    def __init__(self, received: Received, signers: Sequence[signing.Signer], now: datetime) -> None:
-        self._received, self._signers, self._now = received, signers, now
+class Judge:
+    """Holds each attestation against the bag. VerificationFailed names one that is bad."""
+
+    def __init__(self, received: Received, signers: Sequence[signing.Signer]) -> None:
+        self._received, self._signers, self._now = received, signers, datetime.now(UTC)
         self._signed = received.read(layout.TAG_MANIFEST)
 
     def signature(self) -> tuple[signing.PublicKey | None, Word]:
@@ -110,35 +101,36 @@ class _Judge:
             raise self._received.refused(path, "is a bad signature: it is not one of these bytes")
         return self._word("provenance", key)
 
-    def ledger(self, signer: signing.PublicKey | None, origins: dict[str, Origin]) -> tuple[Word, dict[str, Origin]]:
-        """The checkpoint and, for each run, whether its end is under it."""
+    def checkpoint(self, signer: signing.PublicKey | None) -> tuple[Checkpoint | None, Word]:
+        """The checkpoint of the ledger, and whose it is."""
         path = _path(layout.CHECKPOINT)
         if path not in self._received.files:
-            return Word("ledger", "absent"), origins
+            return None, Word("ledger", "absent")
         data = self._received.read(path)
         try:
             note = signing.note.read(data)
             match = _CHECKPOINT.fullmatch(note.text)
             if match is None:
                 raise ValueError("it is not a checkpoint")
-            name, size, root = match[1], int(match[2]), base64.b64decode(match[3], validate=True)
+            found = Checkpoint(match[1], int(match[2]), base64.b64decode(match[3], validate=True), data)
         except ValueError as error:
             raise self._received.refused(path, f"is no checkpoint: {error}") from None
-        proven = {}
-        for run, origin in origins.items():
-            where = _proof_path(run)
-            if where not in self._received.files or not origin.entry:
-                proven[run] = origin
-                continue
-            try:
-                index, hashes = _proof(self._received.read(where), data)
-                leaf = merkle.leaf_hash(canonical_json(origin.entry))
-                if not merkle.includes(root, size, leaf, index, hashes) or origin.entry.get("index") != index:
-                    raise ValueError("the run's end is not under the checkpoint")
-            except ValueError as error:
-                raise self._received.refused(where, f"proves nothing: {error}") from None
-            proven[run] = Origin(run, origin.entry, name, index)
-        return self._of_note(path, note, name, signer), proven
+        return found, self._of_note(path, note, found.ledger, signer)
+
+    def inclusion(self, origin: Origin, checkpoint: Checkpoint | None) -> Origin:
+        """A run's end, proven to be under the checkpoint where there is a proof."""
+        where = _proof_path(origin.run)
+        if checkpoint is None or where not in self._received.files or not origin.entry:
+            return origin
+        try:
+            index, hashes = _proof(self._received.read(where), checkpoint.data)
+            leaf = merkle.leaf_hash(canonical_json(origin.entry))
+            included = merkle.includes(checkpoint.root, checkpoint.size, leaf, index, hashes)
+            if not included or origin.entry.get("index") != index:
+                raise ValueError("the run's end is not under the checkpoint")
+        except ValueError as error:
+            raise self._received.refused(where, f"proves nothing: {error}") from None
+        return Origin(origin.run, origin.entry, checkpoint.ledger, index)
 
     def timestamp(self) -> Word:
         """When it was there by the word of a time stamping authority, whose own key nobody here judges."""
@@ -220,7 +212,7 @@ def _proof(data: bytes, checkpoint: bytes) -> tuple[int, list[bytes]]:
     return int(match[1]), [base64.b64decode(item, validate=True) for item in hashes]
 
 
-def _end(received: Received, run: Listed) -> Origin:
+def read_end(received: Received, run: Listed) -> Origin:
     """How a run ended, by the archived entries; VerificationFailed when they say another seal."""
     path = f"{layout.PAYLOAD}/{layout.ledger(run.id)}"
     data = received.read(path)
@@ -242,7 +234,7 @@ def _end(received: Received, run: Listed) -> Origin:
     return Origin(run.id, end)
 
 
-def _refuse_strays(received: Received, listing: Listing) -> None:
+def check_attestations(received: Received, listing: Listing) -> None:
     """Of attestations no manifest says anything, so every one of them must be about something."""
     known = {_path(name) for name in (layout.SIGNATURE, layout.PROVENANCE, layout.CHECKPOINT, layout.TIMESTAMP)}
     if _path(layout.CHECKPOINT) in received.files:

@@ -41,23 +41,28 @@ class Listing:
     packed: tuple[str, ...]  # ids of runs whose project/ is one tar
 
 
-def check_bag(received: Received) -> Listing:
+def check_manifests(received: Received) -> None:
     """VerificationFailed names the first file that is missing, extra or changed."""
     if received.read(layout.BAGIT) != layout.DECLARATION:
         raise received.refused(layout.BAGIT, "does not say BagIt 1.0 and UTF-8")
     tags = _manifest(received, layout.TAG_MANIFEST)
     _compare(received, layout.TAG_MANIFEST, tags, {name: received.files.get(name) for name in layout.TAG_FILES})
-    payload = {path: file for path, file in received.files.items() if path.startswith(f"{layout.PAYLOAD}/")}
-    _compare(received, layout.MANIFEST, _manifest(received, layout.MANIFEST), payload)
-    contents = _contents(received)
-    if layout.archive_name(run.id for run in contents.runs) != received.name:
+    _compare(received, layout.MANIFEST, _manifest(received, layout.MANIFEST), _payload(received))
+
+
+def check_info(received: Received, listing: Listing) -> None:
+    """The folder's name and bag-info.txt against the runs and the payload."""
+    if layout.archive_name(run.id for run in listing.runs) != received.name:
         raise received.refused(received.name, "is not what the folder of these runs is called")
-    info = _info(received)
-    if info["External-Identifier"] != sorted(run.seal for run in contents.runs):
+    info, payload = _info(received), _payload(received)
+    if info["External-Identifier"] != sorted(run.seal for run in listing.runs):
         raise received.refused(layout.BAG_INFO, "does not name the seals of its runs")
     if info["Payload-Oxum"] != [f"{sum(file.size for file in payload.values())}.{len(payload)}"]:
         raise received.refused(layout.BAG_INFO, "counts another payload")
-    return contents
+
+
+def _payload(received: Received) -> dict[str, File]:
+    return {path: file for path, file in received.files.items() if path.startswith(f"{layout.PAYLOAD}/")}
 
 
 def _manifest(received: Received, path: str) -> dict[str, str]:
@@ -99,7 +104,8 @@ def _info(received: Received) -> dict[str, list[str]]:
     return found
 
 
-def _contents(received: Received) -> Listing:
+def read_contents(received: Received) -> Listing:
+    """What archive.json says; VerificationFailed when that makes no sense."""
     path = f"{layout.PAYLOAD}/{layout.CONTENTS}"
     document = read_object(received, path)
     try:

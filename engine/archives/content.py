@@ -11,17 +11,16 @@ from engine.archives.receive import Received
 BY_DIGEST = (layout.BLOBS, layout.WHEELS, layout.PACKAGES, layout.IMAGE_BLOBS)
 
 
-def check_digests(received: Received) -> None:
+def check_digests(received: Received, folder: str) -> None:
     """VerificationFailed names the first file that is not what it is called, or lies there under a second name."""
-    for folder in BY_DIGEST:
-        seen: set[str] = set()
-        for path, file in received.payload(folder).items():
-            digest = path.partition("/")[0]
-            if digest != file.digest:
-                raise received.refused(f"{layout.PAYLOAD}/{folder}/{path}", "is not what its name says")
-            if digest in seen:
-                raise received.refused(f"{layout.PAYLOAD}/{folder}/{path}", "is there under another name already")
-            seen.add(digest)
+    seen: set[str] = set()
+    for path, file in received.payload(folder).items():
+        digest = path.partition("/")[0]
+        if digest != file.digest:
+            raise received.refused(f"{layout.PAYLOAD}/{folder}/{path}", "is not what its name says")
+        if digest in seen:
+            raise received.refused(f"{layout.PAYLOAD}/{folder}/{path}", "is there under another name already")
+        seen.add(digest)
 
 
 def check_use(received: Received, folder: str, wanted: Collection[str]) -> None:
