@@ -111,22 +111,28 @@ def read_contents(received: Received) -> Listing:
     try:
         if canonical_json(document) != received.read(path):
             raise ValueError("is not canonical JSON")
-        if document["schema"] != layout.SCHEMA or type(document["schema"]) is not int:
-            raise received.refused(path, "was written by a newer nbseal; upgrade to read it")
-        contents = Listing(
-            tuple(_listed(item) for item in _list(document["runs"])),
-            tuple(_fitting(re.compile("|".join(layout.PARTS)), item) for item in _list(document["left_out"])),
-            tuple((_text(item["what"]), _text(item["why"])) for item in _list(document["missing"])),
-            tuple(_fitting(_ID, item) for item in _list(document["packed"])),
-        )
-        if document.keys() != {"schema", "runs", "left_out", "missing", "packed"}:
-            raise ValueError("says more than it should")
+        contents = contents_of(document)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         why = str(error) if isinstance(error, ValueError) else "does not say what it should"
         raise received.refused(path, why) from None
     ids = [run.id for run in contents.runs]
     if not ids or len(set(ids)) != len(ids) or not set(contents.packed) <= set(ids):
         raise received.refused(path, "lists no run, or one twice")
+    return contents
+
+
+def contents_of(document: Any) -> Listing:
+    """What archive.json says; KeyError, TypeError or ValueError when it is another document."""
+    if document["schema"] != layout.SCHEMA or type(document["schema"]) is not int:
+        raise ValueError("was written by a newer nbseal; upgrade to read it")
+    contents = Listing(
+        tuple(_listed(item) for item in _list(document["runs"])),
+        tuple(_fitting(re.compile("|".join(layout.PARTS)), item) for item in _list(document["left_out"])),
+        tuple((_text(item["what"]), _text(item["why"])) for item in _list(document["missing"])),
+        tuple(_fitting(_ID, item) for item in _list(document["packed"])),
+    )
+    if document.keys() != {"schema", "runs", "left_out", "missing", "packed"}:
+        raise ValueError("says more than it should")
     return contents
 
 

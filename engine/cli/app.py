@@ -275,13 +275,21 @@ def delete(run: RunName, as_json: Json = False) -> int:
 
 @app.command()
 def purge(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Deleted runs, by id or the beginning of one.")],
+    runs: Annotated[
+        list[str] | None, typer.Argument(metavar="[RUN]...", help="Deleted runs, by id or the beginning of one.")
+    ] = None,
+    archived: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Instead: all runs that archives in this folder hold, once these are checked."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> int:
-    """Remove deleted runs from the trash for good; their entries in the ledger stay."""
+    """Remove deleted or archived runs for good; their entries in the ledger stay."""
     from engine.cli import keeping
 
-    return keeping.purge(runs, as_json=as_json)
+    return keeping.purge(runs or [], archived, as_json=as_json)
 
 
 @app.command()
@@ -311,10 +319,19 @@ def doctor(as_json: Json = False) -> int:
 
 @app.command()
 def archive(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Ids or hashes, or the beginnings of them.")],
+    runs: Annotated[
+        list[str] | None, typer.Argument(metavar="[RUN]...", help="Ids or hashes, or the beginnings of them.")
+    ] = None,
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="FILE", help="What to write: a new .tar or .tar.zst.")
-    ],
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="What to write: a new .tar or .tar.zst.")
+    ] = None,
+    older_than: Annotated[
+        str | None,
+        typer.Option("--older-than", metavar="AGE", help="Instead: all runs that ended longer ago, as 36h, 90d or 2y."),
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--to", metavar="DIR", help="With --older-than: the folder to write archives into.")
+    ] = None,
     no_image: Annotated[bool, typer.Option("--no-image", help="Leave out the image.")] = False,
     no_wheels: Annotated[bool, typer.Option("--no-wheels", help="Leave out wheels and Debian packages.")] = False,
     no_inputs: Annotated[bool, typer.Option("--no-inputs", help="Leave out kept inputs.")] = False,
@@ -327,7 +344,10 @@ def archive(
     from engine.cli import archiving
 
     parts = {"image": no_image, "inputs": no_inputs, "wheels": no_wheels}
-    return archiving.archive(runs, output, [part for part, left in parts.items() if left], tsa, as_json=as_json)
+    left_out = [part for part, left in parts.items() if left]
+    if archiving.is_by_age(runs or [], output, older_than, folder):
+        return archiving.archive_older(older_than or "", folder or Path(), left_out, tsa, as_json=as_json)
+    return archiving.archive(runs or [], output or Path(), left_out, tsa, as_json=as_json)
 
 
 @app.command(name="import")

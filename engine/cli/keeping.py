@@ -8,9 +8,10 @@ from cattrs import unstructure
 
 from engine import pipeline
 from engine.cli.signers import unlock
-from engine.cli.terminal import Terminal, print_json, say, size_text, styled, table
+from engine.cli.terminal import Terminal, complain, print_json, say, size_text, styled, table
+from engine.errors import BadInput
 from engine.results import clean_text
-from engine.settings import find_home
+from engine.settings import Home, find_home
 from engine.store import counted
 
 
@@ -41,10 +42,16 @@ def delete(run: str, *, as_json: bool) -> int:
     return _done(record.id, "trash", str(home.trash / record.id), as_json=as_json)
 
 
-def purge(runs: list[str], *, as_json: bool) -> int:
-    """Remove deleted runs for good."""
+def purge(runs: list[str], archived: Path | None, *, as_json: bool) -> int:
+    """Remove deleted runs for good, or those that archives hold."""
+    if bool(runs) == (archived is not None):
+        raise BadInput(
+            "What is to be purged is not said, or in two ways.", "Name deleted runs, or the folder of --archived DIR."
+        )
     home, terminal = find_home(), Terminal()
     unlock(home)
+    if archived is not None:
+        return _purge_archived(archived, home, terminal, as_json=as_json)
     done = pipeline.purge(runs, home, terminal)
     if as_json:
         print_json({"purged": list(done)})
@@ -52,6 +59,20 @@ def purge(runs: list[str], *, as_json: bool) -> int:
         for run in done:
             print(f"{run}  purged")
     return 0
+
+
+def _purge_archived(folder: Path, home: Home, terminal: Terminal, *, as_json: bool) -> int:
+    done = pipeline.purge_archived(folder, home, terminal)
+    for problem in done.problems:
+        complain(problem.message, problem.hint)
+    if as_json:
+        print_json({"purged": [run for run, _ in done.runs], "problems": [item.message for item in done.problems]})
+    else:
+        for run, path in done.runs:
+            print(f"{run}  purged; {clean_text(path.name)} holds it")
+        if not done.runs and not done.problems:
+            say(f"No archive in {folder} holds a run of this home.")
+    return done.problems[0].exit_code if done.problems else 0
 
 
 def _done(run: str, name: str, value: str, *, as_json: bool) -> int:

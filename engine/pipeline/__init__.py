@@ -27,16 +27,20 @@ from engine.pipeline.keeping import (
     purge,
 )
 from engine.pipeline.reading import find, logs, measures, page, runs
+from engine.pipeline.retaining import Purged, Retained, archive_older, purge_archived
 from engine.pipeline.story import Request, rerun, rerun_with, run
 from engine.pipeline.verifying import evidence_of, verify, verify_stored
 
 __all__ = [
     "Archived",
     "Imported",
+    "Purged",
     "Request",
+    "Retained",
     "Shown",
     "Wanted",
     "archive",
+    "archive_older",
     "base_build",
     "base_export",
     "base_import",
@@ -60,6 +64,7 @@ __all__ = [
     "measures",
     "page",
     "purge",
+    "purge_archived",
     "read_archive",
     "rebuild_image",
     "rerun",

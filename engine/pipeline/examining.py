@@ -145,7 +145,7 @@ def _read_record(received: archives.Received, place: store.RunDirectory) -> Reco
             raise received.refused(path, "is missing, and a run needs it")
         archives.check_json(received, path, (place.path / name).read_bytes())
     record = store.read_record(place.record)
-    if record.status in ("running", "lost"):
+    if record.status == "running":
         raise VerificationFailed(f"The run.json of run {place.id} says that it has not ended.", HINT)
     return record
 

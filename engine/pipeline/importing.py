@@ -36,6 +36,7 @@ class Imported:
     runs: tuple[Arrived, ...]
     words: tuple[archives.Word, ...]
     absent: tuple[str, ...]  # parts that were left out, and files that were gone when it was written
+    tag_manifest: str  # its digest, by which the archive is called; 64 hex digits
 
 
 def import_archive(path: Path, home: Home, progress: Progress) -> Imported:
@@ -72,7 +73,8 @@ def _imported(examined: Examined) -> Imported:
     runs = tuple(Arrived(run.record, run.seal, known=False) for run in examined.runs if run.record and run.seal)
     left_out, missing = (listing.left_out, listing.missing) if listing else ((), ())
     absent = (*(f"left out: {part}" for part in left_out), *(f"{what}: {why}" for what, why in missing))
-    return Imported(runs, tuple(examined.words[what] for what in _TOLD), absent)
+    words = tuple(examined.words[what] for what in _TOLD)
+    return Imported(runs, words, absent, examined.received.files[layout.TAG_MANIFEST].digest)
 
 
 def _arrival(item: Arrived, examined: Examined) -> store.Arrival:

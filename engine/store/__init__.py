@@ -7,6 +7,7 @@ from engine.store.histories import Comment, History
 from engine.store.incoming import Arrival, is_known, receiving, staged, take_in
 from engine.store.index import (
     Summary,
+    all_histories,
     damaged_runs,
     find_run,
     history_of,
@@ -41,6 +42,7 @@ __all__ = [
     "Summary",
     "Vouched",
     "adopt",
+    "all_histories",
     "begin_run",
     "blob_path",
     "catch_up",

@@ -19,7 +19,7 @@ from engine.store.record import RUN_ID
 
 TABLES = (
     "CREATE TABLE histories (run TEXT PRIMARY KEY, state TEXT, status TEXT, seal TEXT, key TEXT, unsigned TEXT,"
-    " late INTEGER, ended TEXT, label TEXT, imported TEXT) WITHOUT ROWID",
+    " late INTEGER, ended TEXT, label TEXT, imported TEXT, archive TEXT) WITHOUT ROWID",
     "CREATE TABLE comments (place INTEGER PRIMARY KEY, run TEXT, time TEXT, text TEXT)",
     "CREATE TABLE read (end INTEGER, last TEXT, inode INTEGER)",
 )
@@ -47,6 +47,7 @@ class History:
     ended: str = ""
     label: str = ""
     imported: str = ""  # the entry about its import, as canonical JSON
+    archive: str = ""  # of a purged run: the archive that was seen to hold it then, by its tag manifest's digest
 
 
 def synchronise(home: Home, database: sqlite3.Connection) -> None:
@@ -94,10 +95,10 @@ def history(database: sqlite3.Connection, run: str) -> History:
     return _history(row) if row else History()
 
 
-def deleted(database: sqlite3.Connection, prefix: str) -> dict[str, str]:
-    """The deleted and purged runs whose ids begin so, and which of both they are; ``prefix`` is hexadecimal."""
-    query = "SELECT run, state FROM histories WHERE state IN ('deleted', 'purged') AND run LIKE ? ORDER BY run"
-    return dict(database.execute(query, (f"{prefix}%",)).fetchall())
+def deleted(database: sqlite3.Connection, prefix: str) -> dict[str, History]:
+    """The deleted and purged runs whose ids begin so; ``prefix`` is hexadecimal."""
+    query = "SELECT * FROM histories WHERE state IN ('deleted', 'purged') AND run LIKE ? ORDER BY run"
+    return {row[0]: _history(row) for row in database.execute(query, (f"{prefix}%",))}
 
 
 def comments(database: sqlite3.Connection, run: str) -> tuple[Comment, ...]:
@@ -107,8 +108,8 @@ def comments(database: sqlite3.Connection, run: str) -> tuple[Comment, ...]:
 
 
 def _history(row: tuple[str, ...]) -> History:
-    _, state, status, seal, key, unsigned, late, ended, label, imported = row
-    return History(state, status, seal, key, unsigned, bool(late), ended, label, imported)
+    _, state, status, seal, key, unsigned, late, ended, label, imported, archive = row
+    return History(state, status, seal, key, unsigned, bool(late), ended, label, imported, archive)
 
 
 def _before(descriptor: int, end: int) -> bytes:
@@ -124,7 +125,7 @@ def _enter(database: sqlite3.Connection, entry: Json) -> None:
     def text(name: str) -> str:
         return str(entry.get(name) or "").encode("utf-8", "replace").decode()
 
-    database.execute("INSERT OR IGNORE INTO histories VALUES (?, '', '', '', '', '', 0, '', '', '')", (run,))
+    database.execute("INSERT OR IGNORE INTO histories VALUES (?, '', '', '', '', '', 0, '', '', '', '')", (run,))
     if kind in ("ended", "imported"):
         late = int(bool(entry.get("late")))
         database.execute(
@@ -135,8 +136,13 @@ def _enter(database: sqlite3.Connection, entry: Json) -> None:
         if kind == "imported":
             document = canonical_json(entry).decode()
             database.execute("UPDATE histories SET imported = ? WHERE run = ? AND imported = ''", (document, run))
+            # A purged run may come back, but only as it was.
+            back = "UPDATE histories SET state = 'ended' WHERE run = ? AND state = 'purged' AND seal = ?"
+            database.execute(back, (run, text("seal")))
     elif kind in ("begun", "discarded", "deleted", "purged"):
         database.execute("UPDATE histories SET state = ? WHERE run = ?", (kind, run))
+        if kind == "purged":
+            database.execute("UPDATE histories SET archive = ? WHERE run = ?", (text("archive"), run))
     elif kind == "label":
         database.execute("UPDATE histories SET label = ? WHERE run = ?", (text("text"), run))
     elif kind == "comment":

@@ -70,11 +70,12 @@ def staged(folder: Path) -> Home:
 def is_known(home: Home, run_id: str, seal: str) -> bool:
     """Whether the home has exactly this run already.
 
-    BadInput when it was deleted here; VerificationFailed when the home has another one of this id.
+    BadInput when it is in the trash here; VerificationFailed when the home has, or had, another one of this id.
+    A run that was purged may come back.
     """
     history, _ = history_of(home, run_id)
-    if history.state in ("deleted", "purged") or (home.trash / run_id).exists():
-        raise BadInput(f"Run {run_id} was deleted in this home.", "Import it into another one: set NBSEAL_HOME.")
+    if history.state == "deleted" or (home.trash / run_id).exists():
+        raise BadInput(f"Run {run_id} is in the trash of this home.", f"`nbseal purge {run_id}` takes it out of there.")
     there = open_run(home, run_id).path.exists()
     if (history.seal and history.seal != seal) or (there and _seal_of(open_run(home, run_id)) != seal):
         raise VerificationFailed(
@@ -180,7 +181,8 @@ def _move_run(source: Home, home: Home, item: Arrival) -> None:
             home.runs.mkdir(parents=True, exist_ok=True)
             arrived.rename(run.path)
             sync_directory(home.runs)
-        if run.path.exists() and _seal_of(run) == item.seal and not history_of(home, item.run)[0].seal:
+        history, _ = history_of(home, item.run)
+        if run.path.exists() and _seal_of(run) == item.seal and (not history.seal or history.state == "purged"):
             ledger.append(home, "imported", run=item.run, seal=item.seal, **item.facts)
         disown(home, item.run)
 

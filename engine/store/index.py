@@ -22,7 +22,7 @@ from engine.store.migration import SCHEMA
 from engine.store.record import RUN_ID, plain_flags, read_record, read_record_json
 
 #: Another number here makes every home build its index anew. A new schema does so too: rows say what cannot be read.
-_VERSION = 100 * SCHEMA + 4
+_VERSION = 100 * SCHEMA + 5
 _COLUMNS = (
     "id", "stamp", "problem", "hash", "status", "notebook", "image", "created", "duration",
     "flags", "scalars", "verdict", "rerun_of", "experiment",
@@ -145,9 +145,14 @@ def find_run(home: Home, prefix: str) -> str:
         gone = histories.deleted(database, wanted)
         candidates = [_candidate(database, name, run_id) for name, run_id in list(means.items())[:_CANDIDATES]]
     if not means and len(gone) == 1:
-        (run_id, state), *_ = gone.items()
-        if state == "purged":
-            raise BadInput(f"Run {run_id} was deleted, and purged.", "A backup may have it; this home does not.")
+        (run_id, history), *_ = gone.items()
+        if history.state == "purged":
+            raise BadInput(
+                f"Run {run_id} was deleted, and purged.",
+                f"The archive with the tag manifest {history.archive} has it; `nbseal import` takes it in again."
+                if history.archive
+                else "A backup may have it; this home does not.",
+            )
         raise BadInput(
             f"Run {run_id} was deleted: it lies in the trash.", f"Look into {home.trash / run_id}, as it was left."
         )

@@ -44,12 +44,15 @@ def delete(home: Home, run_id: str) -> None:
         disown(home, run_id)
 
 
-def purge(home: Home, run_id: str) -> None:
-    """Remove a deleted run for good, or enter that its directory is gone from the trash."""
+def purge(home: Home, run_id: str, archive: str = "") -> None:
+    """Remove a deleted run for good, or enter that its directory is gone from the trash.
+
+    ``archive`` is the digest of the tag manifest of an archive that was just seen to hold it.
+    """
     with own(home, run_id) as owned:
         if not owned:
             raise BadInput(f"Run {run_id} is being worked on.", "Wait until that is done.")
-        ledger.append(home, "purged", run=run_id)
+        ledger.append(home, "purged", run=run_id, **({"archive": archive} if archive else {}))
         _out_of_trash(home, run_id)
         disown(home, run_id)
 

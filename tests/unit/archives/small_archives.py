@@ -19,7 +19,7 @@ from engine.digests import bare, digest_of, sha256_bytes
 from engine.environments.assemble import image_config
 from engine.environments.base_record import keep_record
 from engine.environments.debian import Pins
-from engine.model import Base, DebianPackage, Image, Layer, Limits, Outcome, Record, Spec, Wheel
+from engine.model import Base, DebianPackage, Image, Layer, Limits, Outcome, Record, Spec, Status, Wheel
 from engine.pipeline.harvest import finish
 from engine.progress import Silent
 from engine.settings import Home
@@ -84,8 +84,14 @@ def environment(home: Home) -> Image:
     return image
 
 
-def run(home: Home, folder: Path, work: Callable[[Path], None] | None = None, **files: str) -> Record:
-    """A completed run of a project with these files; ``work`` does in project/ what the notebook would have done."""
+def run(
+    home: Home,
+    folder: Path,
+    work: Callable[[Path], None] | None = None,
+    status: Status = "completed",
+    **files: str,
+) -> Record:
+    """A run of a project with these files; ``work`` does in project/ what the notebook would have done."""
     notebook = folder / "n.ipynb"
     put(notebook, json.dumps(NOTEBOOK).encode())
     put(folder / "nbseal.yml", b"")
@@ -123,7 +129,7 @@ def run(home: Home, folder: Path, work: Callable[[Path], None] | None = None, **
         (place.spool / "executed.ipynb").write_text(json.dumps(document))
         (place.project / "out.txt").write_text("out")
         (work or ordinary)(place.project)
-        return finish(place, record, Outcome("completed", started=store.now(), finished=store.now()), source)
+        return finish(place, record, Outcome(status, started=store.now(), finished=store.now()), source)
 
 
 def ordinary(project: Path) -> None:

@@ -12,6 +12,7 @@ from engine import pipeline, signing, store
 from engine.digests import bare
 from engine.environments.base_record import find_base, list_bases
 from engine.errors import BadInput, VerificationFailed
+from engine.model import Status
 from engine.progress import Silent
 from engine.settings import Home
 from tests.unit.archives import small_archives
@@ -37,6 +38,14 @@ def test_a_run_arrives_as_it_was(sample: Sample, target: Home) -> None:
     report = store.fsck(target, Silent())
     assert {finding.what for finding in report.findings} == {"unknown-key"}
     assert not any(target.temporary.iterdir())
+
+
+@pytest.mark.parametrize("status", ["failed", "interrupted", "lost"])
+def test_runs_that_did_not_complete_arrive_too(status: Status, target: Home, tmp_path: Path) -> None:
+    home = Home(tmp_path / "from")
+    record = small_archives.run(home, tmp_path / "project", status=status)
+    path = small_archives.archive(home, [record], tmp_path / "x.tar")
+    assert [item.record.status for item in pipeline.import_archive(path, target, Silent()).runs] == [status]
 
 
 def test_whose_signature_counts_is_said_by_the_home_that_imports(sample: Sample, target: Home) -> None:

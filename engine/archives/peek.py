@@ -1,0 +1,31 @@
+"""Which runs an archive says that it holds, from its first entries: to choose among files, never to believe one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from engine.archives import layout
+from engine.archives.bag import Listing, contents_of
+from engine.archives.stream import Tar, opened
+from engine.errors import NbsealError
+
+#: `archive` writes README.md and archive.json before everything else; who repacked it may have put folders before them.
+_ENTRIES = 64
+_MAX_BYTES = 64 << 20
+
+
+def peek(path: Path) -> Listing | None:
+    """What ``archive.json`` lists, unchecked; None when the file is no archive, or does not begin as ours do."""
+    try:
+        with opened(path) as (stream, _):
+            tar = Tar(stream, path.name)
+            for entry, _ in zip(tar, range(_ENTRIES), strict=False):
+                if entry.size > _MAX_BYTES:
+                    return None
+                data = b"".join(tar.content())
+                if entry.name.partition("/")[2] == f"{layout.PAYLOAD}/{layout.CONTENTS}":
+                    return contents_of(json.loads(data))
+    except (NbsealError, OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return None
