@@ -129,11 +129,11 @@ def test_another_run_of_that_id_is_not_replaced(sample: Sample, target: Home) ->
     assert tree(target.root) == before
 
 
-def test_a_deleted_run_is_not_taken_in_again(sample: Sample, target: Home) -> None:
+def test_a_run_in_the_trash_is_not_taken_in_again(sample: Sample, target: Home) -> None:
     pipeline.import_archive(sample.path, target, Silent())
     pipeline.delete(sample.one.id, target, Silent())
     before = tree(target.root)
-    with pytest.raises(BadInput, match="deleted"):
+    with pytest.raises(BadInput, match="in the trash"):
         pipeline.import_archive(sample.path, target, Silent())
     assert tree(target.root) == before
 
