@@ -11,7 +11,7 @@ from engine.archives.members import Member, Spoiled, of_bytes, of_file, of_text,
 from engine.archives.oci import WholeImage
 from engine.archives.oci import members as image_members
 from engine.archives.output import check as check_output
-from engine.archives.peek import peek
+from engine.archives.peek import is_archive, peek
 from engine.archives.proofs import proof
 from engine.archives.provenance import bundle, statement
 from engine.archives.receive import Received, receive
@@ -54,6 +54,7 @@ __all__ = [
     "crate",
     "ended",
     "image_members",
+    "is_archive",
     "of_bytes",
     "of_file",
     "of_text",

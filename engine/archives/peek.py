@@ -1,8 +1,9 @@
-"""Which runs an archive says that it holds, from its first entries: to choose among files, never to believe one."""
+"""What the first entries of an archive say: to choose among files, never to believe one."""
 
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 from engine.archives import layout
@@ -13,6 +14,17 @@ from engine.errors import NbsealError
 #: `archive` writes README.md and archive.json before everything else; who repacked it may have put folders before them.
 _ENTRIES = 64
 _MAX_BYTES = 64 << 20
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file is called and begins as an archive, whatever follows: such a one is a product and no source."""
+    if not path.name.endswith(layout.ENDINGS):
+        return False
+    with suppress(NbsealError, OSError), opened(path) as (stream, _):
+        for entry in Tar(stream, path.name):
+            name, _, rest = entry.name.partition("/")
+            return layout.is_archive_name(name) and rest == f"{layout.PAYLOAD}/{layout.README}"
+    return False
 
 
 def peek(path: Path) -> Listing | None:

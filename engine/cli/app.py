@@ -48,6 +48,10 @@ MemoryOption = Annotated[
 ArchiveOption = Annotated[
     Path | None, typer.Option("--archive", metavar="FILE", help="In an archive, which is checked and not imported.")
 ]
+ArchivesOption = Annotated[
+    list[Path] | None,
+    typer.Option("--archive", metavar="FILE", help="Also look for runs in this archive, which is checked. Repeatable."),
+]
 AtLeastOption = Annotated[
     Literal["identical", "equivalent", "close", "different"] | None,
     typer.Option("--at-least", help="The worst verdict that is good enough; default: equivalent."),
@@ -188,6 +192,34 @@ def show(run: RunName, archive: ArchiveOption = None, as_json: Json = False) -> 
     if archive is not None:
         return importing.show(run, archive, as_json=as_json)
     return reading.show(run, as_json=as_json)
+
+
+@app.command()
+def compare(
+    runs: Annotated[
+        list[str] | None, typer.Argument(metavar="[RUN]...", help="Ids or hashes, or their beginnings; default: all.")
+    ] = None,
+    archives: ArchivesOption = None,
+    csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values (RFC 4180).")] = False,
+    as_json: Json = False,
+) -> int:
+    """Show flags and scalars of runs side by side."""
+    from engine.cli import comparing
+
+    return comparing.compare(runs or [], archives or [], csv=csv, as_json=as_json)
+
+
+@app.command()
+def diff(
+    run: RunName,
+    other: Annotated[str, typer.Argument(metavar="OTHER", help="Another run, by its id or hash.")],
+    archives: ArchivesOption = None,
+    as_json: Json = False,
+) -> int:
+    """Show how one run differs from another: flags, environment, source, cells, scalars, files."""
+    from engine.cli import comparing
+
+    return comparing.diff(run, other, archives or [], as_json=as_json)
 
 
 @app.command()

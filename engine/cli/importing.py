@@ -42,12 +42,11 @@ def runs(file: Path, *, as_json: bool) -> int:
 def show(prefix: str, file: Path, *, as_json: bool) -> int:
     """One run of an archive, which is checked and not taken in."""
     found = pipeline.read_archive(file, find_home(), Terminal()).runs
-    wanted = prefix.strip().lower()
-    fitting = [item for item in found if item.record.id.startswith(wanted) or item.record.hash.startswith(wanted)]
-    if len(fitting) != 1 or not wanted:
-        names = ", ".join(item.record.id for item in (fitting or found)[:10])
-        raise BadInput(f"'{prefix[:80]}' means {len(fitting)} runs of {file.name}.", f"Name one of {names}.")
-    (item,) = fitting
+    record = pipeline.pick(prefix, [item.record for item in found])
+    if record is None:
+        names = ", ".join(item.record.id for item in found[:10])
+        raise BadInput(f"There is no run '{prefix[:80]}' in {file.name}.", f"It has {names}.")
+    (item,) = (item for item in found if item.record is record)
     return one.show(item.record, pipeline.Shown(item.seal, "", ()), as_json=as_json)
 
 

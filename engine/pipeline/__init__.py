@@ -2,6 +2,7 @@
 
 from engine.pipeline.archiving import Archived, archive
 from engine.pipeline.diagnosing import diagnose
+from engine.pipeline.differing import Diff, Row, compare, diff
 from engine.pipeline.environment import (
     Wanted,
     base_build,
@@ -26,6 +27,7 @@ from engine.pipeline.keeping import (
     look,
     purge,
 )
+from engine.pipeline.places import pick
 from engine.pipeline.reading import find, logs, measures, page, runs
 from engine.pipeline.retaining import Purged, Retained, archive_older, purge_archived
 from engine.pipeline.story import Request, rerun, rerun_with, run
@@ -33,10 +35,12 @@ from engine.pipeline.verifying import evidence_of, verify, verify_stored
 
 __all__ = [
     "Archived",
+    "Diff",
     "Imported",
     "Purged",
     "Request",
     "Retained",
+    "Row",
     "Shown",
     "Wanted",
     "archive",
@@ -47,8 +51,10 @@ __all__ = [
     "base_list",
     "build",
     "comment",
+    "compare",
     "delete",
     "diagnose",
+    "diff",
     "evidence_of",
     "find",
     "flags",
@@ -63,6 +69,7 @@ __all__ = [
     "look",
     "measures",
     "page",
+    "pick",
     "purge",
     "purge_archived",
     "read_archive",

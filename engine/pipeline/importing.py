@@ -61,6 +61,13 @@ def read_archive(path: Path, home: Home, progress: Progress) -> Imported:
 
 
 @contextmanager
+def opened(path: Path, home: Home, progress: Progress) -> Iterator[tuple[Home, tuple[Record, ...]]]:
+    """An archive's content as a home of its own while the block lasts, and its runs, after all of it was checked."""
+    with _received(path, home, progress) as (_, examined):
+        yield examined.staged, tuple(run.record for run in examined.runs if run.record)
+
+
+@contextmanager
 def _received(path: Path, home: Home, progress: Progress) -> Iterator[tuple[Path, Examined]]:
     """A folder in which an archive was put together, and what was found of it: all of it, as no check refused."""
     with store.receiving(home) as folder:

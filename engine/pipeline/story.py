@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from engine import containers, daemon, environments, notebooks, store
+from engine import archives, containers, daemon, environments, notebooks, store
 from engine.digests import bare, digest_of
 from engine.errors import BadInput, Detached, EngineUnavailable
 from engine.model import Json, Limits, Record, Spec
@@ -42,7 +42,7 @@ def run(request: Request, home: Home, progress: Progress, on_event: OnEvent) -> 
     declared = environment.requirements(original, request.notebook, root, request.wanted)
     engine = daemon.connect()
     inputs = store.keep_inputs(request.inputs, request.notebook, root, home, progress)
-    source = store.snapshot(root, request.notebook, home, progress, inputs)
+    source = store.snapshot(root, request.notebook, home, progress, inputs, archives.is_archive)
     base, lock = environment.resolve(request.notebook, declared, request.wanted, home, engine, progress)
     image = environment.assemble(base, lock, home, engine, progress)
     spec = Spec(

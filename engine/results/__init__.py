@@ -1,6 +1,8 @@
 """What came out of a run: scalars, files, pictures, the comparison with another run, and how it is shown."""
 
 from engine.results.causes import CHANGED, FREE, HELD, ORIGIN, PLAIN, Trial, Trials, infer, is_worse
+from engine.results.cell_changes import cell_changes
+from engine.results.changes import Change, run_changes, text_changes
 from engine.results.compare import MAX_FILE, Evidence, compare, examine
 from engine.results.executed import read_executed, read_stored
 from engine.results.files import harvest_files, read_output
@@ -22,10 +24,12 @@ __all__ = [
     "ORIGIN",
     "PLAIN",
     "TOLERANCE",
+    "Change",
     "Evidence",
     "Rules",
     "Trial",
     "Trials",
+    "cell_changes",
     "clean_text",
     "compare",
     "examine",
@@ -42,5 +46,7 @@ __all__ = [
     "read_trace",
     "render_comparison",
     "render_html",
+    "run_changes",
+    "text_changes",
     "text_log",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -82,19 +82,26 @@ def is_shared(folder: Path) -> bool:
     return bool(mode & stat.S_ISVTX and mode & stat.S_IWOTH)
 
 
-def snapshot(root: Path, notebook: Path, home: Home, progress: Progress, inputs: Sequence[Input] = ()) -> Source:
+def snapshot(
+    root: Path,
+    notebook: Path,
+    home: Home,
+    progress: Progress,
+    inputs: Sequence[Input] = (),
+    is_archive: Callable[[Path], bool] = lambda _: False,
+) -> Source:
     """The project as it is now; the bytes of every file are kept in the home.
 
-    Left out: ``notebook`` itself (a run keeps it apart), what a declared input hides, and what
-    ``exclusions`` names. Line ends that git converted in its checkout are as git keeps them. Neither
-    times nor the umask nor the order of the walk enter the digest.
+    Left out: ``notebook`` itself (a run keeps it apart), what a declared input hides, what ``exclusions`` names, and
+    archives of runs, which ``is_archive`` knows. Line ends that git converted in its checkout are as git keeps them.
+    Neither times nor the umask nor the order of the walk enter the digest.
     BadInput for names that no record can hold, unreadable files, and projects beyond MAX_FILES or MAX_BYTES.
     """
     if is_shared(root):
         reason = "a shared folder or home directory is not taken as a project; give the notebook a folder of its own"
         return Source(digest_of([]), (), (), (f"the files beside the notebook: {reason}",))
     hidden = {item.target for item in inputs} | {os.path.relpath(lexical(notebook), root)}
-    walk = _Walk(root, home, hidden)
+    walk = _Walk(root, home, hidden, is_archive)
     found = sorted(walk.files(), key=lambda item: item.path)  # by code point, which is UTF-8's byte order too
     total, index = sum(item.size for item in found), read_git_index(root)
     with progress.task("reading the project", total) as advance, ThreadPoolExecutor(_THREADS) as pool:
@@ -189,11 +196,12 @@ class _Found:
 class _Walk:
     """One pass over a project; ``secrets`` and ``left_out`` fill while ``files`` is consumed."""
 
-    def __init__(self, root: Path, home: Home, hidden: set[str]) -> None:
+    def __init__(self, root: Path, home: Home, hidden: set[str], is_archive: Callable[[Path], bool]) -> None:
         self._root = root
         self._real_root = os.path.realpath(root)
         self._home = os.path.realpath(home.root)
         self._hidden = hidden
+        self._is_archive = is_archive
         self._count = 0
         self._bytes = 0
         self.secrets: list[str] = []
@@ -235,6 +243,9 @@ class _Walk:
                 return None
         elif not stat.S_ISREG(status.st_mode):
             self.left_out.append(f"{printable(path)}: not a regular file")
+            return None
+        elif self._is_archive(self._root / path):
+            self.left_out.append(f"{printable(path)}: an archive of runs")
             return None
         if not is_inside(path):
             raise BadInput(
