@@ -17,6 +17,8 @@ from pathlib import Path
 from engine.model import Json
 
 SECONDS = 15
+#: `nbdiff`, started as this program is (see ``engine.__init__``).
+_NBDIFF = "import engine, sys; from nbdime.nbdiffapp import main; sys.exit(main())"
 _PLACE = re.compile(r"/cells/(\d+)(?:/outputs/(\d+))?(/\S*?)?(?=:$)")
 _HEADER = re.compile(r"## (?:added|deleted|inserted|modified|replaced)\b")
 
@@ -38,7 +40,7 @@ def cell_changes(old: Json, new: Json) -> str | None:
         environment = {"PATH": os.defpath, "HOME": folder, "JUPYTER_NO_CONFIG": "1", "PYTHONIOENCODING": "utf-8"}
         try:
             done = subprocess.run(
-                [sys.executable, "-m", "nbdime", "diff", *options, *paths],
+                [sys.executable, "-c", _NBDIFF, *options, *paths],
                 env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS, cwd=folder,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
