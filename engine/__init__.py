@@ -4,6 +4,6 @@ import sys
 
 __version__ = "0.1.0"
 
-# jsonschema, which nbformat imports, builds the grammar of IRIs (RFC 3987) whenever the package for it is installed, as it is
-# through nbdime: 1.6 s at every start, for a format that no schema of notebooks has.
+# jsonschema, which nbformat imports, builds the grammar of IRIs (RFC 3987) whenever the package for it is installed, as
+# it is through nbdime: 1.6 s at every start, for a format that no schema of notebooks has.
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
