@@ -143,7 +143,7 @@ def diff(run: str, other: str, archives: list[Path], *, as_json: bool) -> int:
                 _print_text(path, text)
     if found.cells is None:
         _print_title("cells")
-        print("The notebooks are too different to be aligned cell by cell.")
+        print("The notebooks are too large or too different to be aligned cell by cell.")
     elif found.cells:
         _print_text("cells", found.cells)
     if not changed and found.cells == "":

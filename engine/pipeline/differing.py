@@ -21,7 +21,7 @@ _MAX_FILE = 1 << 20
 
 @dataclass(frozen=True)
 class Diff:
-    """How ``new`` differs from ``old``. ``cells`` is None when the notebooks are too different to be aligned."""
+    """How ``new`` differs from ``old``. ``cells`` is None when the notebooks cannot be aligned."""
 
     old: Record
     new: Record

@@ -51,8 +51,7 @@ def archive_older(
     groups: dict[str, list[str]] = defaultdict(list)
     known, problems = [], []
     for summary in runs(home, progress):
-        ended = datetime.fromisoformat(summary.created) + timedelta(seconds=summary.duration)
-        if summary.status == "running" or ended > limit:
+        if summary.status == "running" or _ended(summary) > limit:
             continue
         if (summary.id, summary.history.seal) in there:
             known.append(summary.id)
@@ -101,6 +100,14 @@ def purge_archived(folder: Path, home: Home, progress: Progress) -> Purged:
                 del wanted[run]
                 gone.append((run, path))
     return Purged(tuple(gone), tuple(problems))
+
+
+def _ended(summary: store.Summary) -> datetime:
+    """When a run ended, by its record; for a record that does not say it as ours do, long ago: its seal judges it."""
+    try:
+        return datetime.fromisoformat(summary.created).astimezone(UTC) + timedelta(seconds=summary.duration)
+    except (ValueError, OverflowError):
+        return datetime.min.replace(tzinfo=UTC)
 
 
 def _check_folder(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """The cells of two executed notebooks, aligned and compared by nbdime, with their outputs.
 
-In a process of its own and for a limited time: how long the alignment takes grows faster than the notebooks, and these
-are whatever somebody wrote.
+In a process of its own, with limited time and memory: what the alignment takes grows faster than the notebooks, and
+these are whatever somebody wrote.
 """
 
 from __future__ import annotations
@@ -18,7 +18,12 @@ from engine.model import Json
 
 SECONDS = 15
 #: `nbdiff`, started as this program is (see ``engine.__init__``).
-_NBDIFF = "import engine, sys; from nbdime.nbdiffapp import main; sys.exit(main())"
+_NBDIFF = """
+import engine, resource, sys
+resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
+from nbdime.nbdiffapp import main
+sys.exit(main())
+"""
 _PLACE = re.compile(r"/cells/(\d+)(?:/outputs/(\d+))?(/\S*?)?(?=:$)")
 _HEADER = re.compile(r"## (?:added|deleted|inserted|modified|replaced)\b")
 
@@ -26,7 +31,7 @@ _HEADER = re.compile(r"## (?:added|deleted|inserted|modified|replaced)\b")
 def cell_changes(old: Json, new: Json) -> str | None:
     """nbdime's text about two notebooks in the form of ``read_executed``, cells and outputs counted from 1.
 
-    Empty when sources and outputs are the same; None when they are too different to be aligned in time.
+    Empty when sources and outputs are the same; None when they are too large or too different to be aligned.
     """
     if [_compared(cell) for cell in old["cells"]] == [_compared(cell) for cell in new["cells"]]:
         return ""
@@ -45,7 +50,7 @@ def cell_changes(old: Json, new: Json) -> str | None:
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             return None
-    if done.returncode:  # a notebook that nbdime cannot read
+    if done.returncode:  # no memory left, or a notebook that nbdime cannot read
         return None
     lines = done.stdout.decode("utf-8", "replace").splitlines()[3:]
     return "\n".join(_counted(line) if _HEADER.match(line) else line for line in lines).strip("\n")
