@@ -12,7 +12,7 @@ from engine.archives.oci import WholeImage
 from engine.archives.oci import members as image_members
 from engine.archives.output import check as check_output
 from engine.archives.peek import is_archive, peek
-from engine.archives.proofs import proof
+from engine.archives.proofs import proof, told_missing
 from engine.archives.provenance import bundle, statement
 from engine.archives.receive import Received, receive
 from engine.archives.sbom import sbom
@@ -69,6 +69,7 @@ __all__ = [
     "stamp",
     "statement",
     "to_json",
+    "told_missing",
     "unpack",
     "write",
 ]

@@ -1,7 +1,8 @@
 """Who vouches for an archive: its signatures, its provenance, and the ledger that it came from.
 
 Whose keys count is said by whoever takes it in. A key that is not known makes a warning. A signature that does not
-hold is worse than none, and refuses the archive.
+hold is worse than none, and refuses the archive. No manifest covers an attestation, so each must be, byte for byte,
+what the writer would have made of what was read from it: then nothing in it is unread.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from engine import merkle, signing
-from engine.archives import layout
+from engine.archives import layout, proofs, provenance
 from engine.archives.bag import Listed, Listing
 from engine.archives.documents import check_json, read_object
 from engine.archives.receive import Received
@@ -25,8 +26,6 @@ from engine.model import Json
 
 #: For which signatures `allowed_signers` may limit a key; see ``engine.store.ledger``.
 _LEDGER_NAMESPACE = "nbseal-ledger"
-_PAYLOAD_TYPE = "application/vnd.in-toto+json"
-_PROOF = "c2sp.org/tlog-proof@v1"
 _CHECKPOINT = re.compile(r"([!-*,-~]{1,200})\n(0|[1-9][0-9]{0,15})\n([A-Za-z0-9+/]{43}=)\n")
 _INDEX = re.compile(r"index (0|[1-9][0-9]{0,15})")
 _MAX_HASHES = 63
@@ -73,8 +72,11 @@ class Judge:
         path = _path(layout.SIGNATURE)
         if path not in self._received.files:
             return None, Word("signature", "absent")
+        data = self._received.read(path)
         try:
-            key = signing.sshsig.check(self._received.read(path), self._signed, layout.NAMESPACE)
+            key = signing.sshsig.check(data, self._signed, layout.NAMESPACE)
+            if signing.sshsig.plain(data) != data:
+                raise ValueError("it is not written as one is")
         except ValueError as error:
             raise self._received.refused(path, f"is a bad signature: {error}") from None
         return key, self._word("signature", key)
@@ -85,8 +87,9 @@ class Judge:
         if path not in self._received.files:
             return Word("provenance", "absent")
         try:
-            bundle = read_object(self._received, path)
-            payload, signature, keyid = _envelope(bundle)
+            payload, signature, keyid = _envelope(read_object(self._received, path))
+            if provenance.bundle(payload, keyid, lambda _: signature) != self._received.read(path):
+                raise ValueError("it is not written as one is, or says more than it should")
             check_json(self._received, path, payload)
             self._check_statement(json.loads(payload))
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
@@ -96,8 +99,7 @@ class Judge:
         key = next((key for key in known if key.fingerprint == keyid), None)
         if key is None:
             return Word("provenance", "unknown", keyid)
-        message = b"DSSEv1 %d %s %d %s" % (len(_PAYLOAD_TYPE), _PAYLOAD_TYPE.encode(), len(payload), payload)
-        if not key.verifies(signature, message):
+        if not key.verifies(signature, provenance.pre_authentication(payload)):
             raise self._received.refused(path, "is a bad signature: it is not one of these bytes")
         return self._word("provenance", key)
 
@@ -113,16 +115,24 @@ class Judge:
             if match is None:
                 raise ValueError("it is not a checkpoint")
             found = Checkpoint(match[1], int(match[2]), base64.b64decode(match[3], validate=True), data)
+            if signing.note.plain(note) != data or [name for name, *_ in note.signatures] not in ([], [found.ledger]):
+                raise ValueError("it is not written as one is, or has more signatures than the ledger's")
         except ValueError as error:
             raise self._received.refused(path, f"is no checkpoint: {error}") from None
         return found, self._of_note(path, note, found.ledger, signer)
 
-    def inclusion(self, origin: Origin, checkpoint: Checkpoint | None) -> Origin:
-        """A run's end, proven to be under the checkpoint where there is a proof."""
+    def inclusion(self, origin: Origin, checkpoint: Checkpoint | None, listing: Listing) -> Origin:
+        """A run's end, proven to be under the checkpoint; without a proof only where archive.json says so."""
         where = _proof_path(origin.run)
-        if checkpoint is None or where not in self._received.files or not origin.entry:
+        if checkpoint is None:
+            return origin
+        if where not in self._received.files:
+            if proofs.told_missing(origin.run) not in {what for what, _ in listing.missing}:
+                raise self._received.refused(where, "is missing, and archive.json does not say so")
             return origin
         try:
+            if not origin.entry:
+                raise ValueError("the archive does not have the entry of the run's end")
             index, hashes = _proof(self._received.read(where), checkpoint.data)
             leaf = merkle.leaf_hash(canonical_json(origin.entry))
             included = merkle.includes(checkpoint.root, checkpoint.size, leaf, index, hashes)
@@ -179,22 +189,14 @@ class Judge:
 
 
 _STATEMENT = {"_type", "subject", "predicateType", "predicate"}
-_ENVELOPE = {"payload", "payloadType", "signatures"}
-_BUNDLE = {"mediaType", "verificationMaterial", "dsseEnvelope"}
 
 
 def _envelope(bundle: dict[str, Any]) -> tuple[bytes, bytes, str]:
-    """Payload, signature and key id of a Sigstore bundle; nothing in it may be left unread, or differ from that."""
-    envelope, material = bundle["dsseEnvelope"], bundle["verificationMaterial"]
-    if set(bundle) != _BUNDLE or set(envelope) != _ENVELOPE or envelope["payloadType"] != _PAYLOAD_TYPE:
-        raise ValueError("it is not a bundle with a DSSE envelope")
-    if bundle["mediaType"] != "application/vnd.dev.sigstore.bundle.v0.3+json":
-        raise ValueError("it is not a Sigstore bundle of version 0.3")
+    """Payload, signature and key id of a Sigstore bundle, of which all else follows."""
+    envelope = bundle["dsseEnvelope"]
     (signature,) = envelope["signatures"]
-    if set(signature) != {"sig", "keyid"} or not isinstance(signature["keyid"], str):
-        raise ValueError("it does not have one signature with a key id")
-    if material != {"publicKey": {"hint": signature["keyid"]}, "tlogEntries": []}:
-        raise ValueError("its hint is another key, or it says more than it should")
+    if not isinstance(signature["keyid"], str):
+        raise ValueError("its key id is no text")
     payload = base64.b64decode(envelope["payload"], validate=True)
     return payload, base64.b64decode(signature["sig"], validate=True), signature["keyid"]
 
@@ -205,11 +207,14 @@ def _proof(data: bytes, checkpoint: bytes) -> tuple[int, list[bytes]]:
     first, index, *hashes = [*head.split("\n"), ""]
     match = _INDEX.fullmatch(index)
     hashes = hashes[:-1]
-    if not blank or first != _PROOF or match is None or len(hashes) > _MAX_HASHES:
+    if not blank or first != proofs.HEADER or match is None or len(hashes) > _MAX_HASHES:
         raise ValueError("it is not a tlog-proof")
     if rest.encode() != checkpoint:
         raise ValueError("it is about another checkpoint")
-    return int(match[1]), [base64.b64decode(item, validate=True) for item in hashes]
+    number, path = int(match[1]), [base64.b64decode(item, validate=True) for item in hashes]
+    if proofs.proof(number, path, checkpoint) != data:
+        raise ValueError("it is not written as one is")
+    return number, path
 
 
 def read_end(received: Received, run: Listed) -> Origin:

@@ -14,6 +14,7 @@ from engine.digests import PREFIX, canonical_json
 
 _LINE = re.compile(r"([0-9a-f]{64})  ([^\n]+)")
 _ID = re.compile(r"[0-9a-f]{16}")
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _HEX = re.compile(r"[0-9a-f]{64}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -94,12 +95,16 @@ def _compare(received: Received, manifest: str, listed: Mapping[str, str], there
 
 
 def _info(received: Received) -> dict[str, list[str]]:
-    """The values of bag-info.txt that are compared, by label."""
-    found: dict[str, list[str]] = {"External-Identifier": [], "Payload-Oxum": []}
-    for line in received.read(layout.BAG_INFO).decode("utf-8", "replace").split("\n"):
-        label, _, value = line.partition(":")
-        if label in found:
-            found[label].append(value.strip())
+    """The values of bag-info.txt by label, of which there are no others."""
+    found: dict[str, list[str]] = {"Bagging-Date": [], "External-Identifier": [], "Payload-Oxum": []}
+    *lines, rest = received.read(layout.BAG_INFO).decode("utf-8", "replace").split("\n")
+    for line in lines:
+        label, colon, value = line.partition(": ")
+        if not colon or label not in found:
+            raise received.refused(layout.BAG_INFO, "has a line that is none of an archive's")
+        found[label].append(value)
+    if rest or len(found["Bagging-Date"]) != 1 or not _DAY.fullmatch(found["Bagging-Date"][0]):
+        raise received.refused(layout.BAG_INFO, "has no one day, or more than lines")
     found["External-Identifier"].sort()
     return found
 

@@ -85,7 +85,7 @@ class Names:
             raise ValueError("has too long or too deep a name")
         if any(part in ("", ".", "..") for part in path.split("/")):
             raise ValueError("is not a plain path")
-        if _PROJECT.match(path) and layout.must_be_packed([path]):
+        if is_work(path) and layout.must_be_packed([path]):
             raise ValueError("has a name that only project.tar may hold")
         limit = 0 if folder else _limit(path)
         self._enter(path, folder=folder)
@@ -113,13 +113,18 @@ class Names:
         (self._folders if folder else self._files).add(path)
 
 
+def is_work(path: str) -> bool:
+    """Whether a path lies in a run's work tree."""
+    return _PROJECT.match(path) is not None
+
+
 def folded(path: str) -> str:
     """What paths have in common that some file system takes for the same."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
 
 
 def _limit(path: str) -> int:
-    if _PROJECT.match(path):
+    if is_work(path):
         return _ANY
     for pattern, limit in _GRAMMAR:
         if pattern.fullmatch(path):

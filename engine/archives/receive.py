@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.archives import layout
-from engine.archives.names import MAX_BYTES, Names
+from engine.archives.names import MAX_BYTES, Names, is_work
 from engine.archives.stream import HINT, Entry, Tar, opened, shown
 from engine.errors import BadInput, EnvironmentFailed, VerificationFailed
 from engine.files import read_regular
@@ -78,6 +78,8 @@ def receive(path: Path, folder: Path, progress: Progress) -> Received:
                 raise tar.refused(entry.name, str(error)) from None
             if entry.folder:
                 continue
+            if entry.executable and not is_work(where):
+                raise tar.refused(entry.name, "is executable, and only what lies in a project/ can be")
             if entry.size > limit:
                 raise tar.refused(entry.name, f"is larger than the {limit:,} bytes that it may have")
             total += entry.size

@@ -90,10 +90,12 @@ def _attestations(found: Examined, home: Home, checks: Checks) -> None:
     if told is not None:
         found.checkpoint = told[0]
         take(told[1])
-        for run in found.runs:
-            run.origin = checks.run("inclusion", run.listed.id, judge.inclusion, run.origin, told[0]) or run.origin
-    if found.listing is not None:
-        checks.run("attestations", "", archives.check_attestations, found.received, found.listing)
+    listing = found.listing
+    if listing is not None:
+        for run in found.runs if told is not None else ():
+            proven = checks.run("inclusion", run.listed.id, judge.inclusion, run.origin, found.checkpoint, listing)
+            run.origin = proven or run.origin
+        checks.run("attestations", "", archives.check_attestations, found.received, listing)
     take(checks.run("provenance", "", judge.provenance, found.key))
     take(checks.run("timestamp", "", judge.timestamp))
 

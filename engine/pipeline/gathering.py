@@ -117,7 +117,7 @@ def _missing(run: _Run, vouched: store.Vouched, left_out: Sequence[str]) -> Iter
         what = f"{count} links, empty folders or special files of run {record.id}"
         yield archives.Missing(what, f"a bag holds files only; its {store.IRREGULAR} names them")
     if record.id not in vouched.proofs:
-        yield archives.Missing(f"the ledger's proof of run {record.id}", "the ledger has no entry with its seal")
+        yield archives.Missing(archives.told_missing(record.id), "the ledger has no entry with its seal")
 
 
 def _files(run: _Run) -> Iterator[archives.Member]:

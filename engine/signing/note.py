@@ -38,8 +38,16 @@ def make(text: str, name: str, key: PublicKey | None, sign: Callable[[bytes], by
     """The note; without a key it has no signature, and is not a signed note yet."""
     if key is None:
         return f"{text}\n".encode()
-    line = base64.b64encode(key_id(name, key) + sign(text.encode())).decode()
-    return f"{text}\n{_DASH}{name} {line}\n".encode()
+    return plain(Note(text, ((name, key_id(name, key), sign(text.encode())),)))
+
+
+def plain(note: Note) -> bytes:
+    """A note as it is written; one that was read may have been written otherwise."""
+    lines = (
+        f"{_DASH}{name} {base64.b64encode(identity + signature).decode()}\n"
+        for name, identity, signature in note.signatures
+    )
+    return f"{note.text}\n{''.join(lines)}".encode()
 
 
 def read(data: bytes) -> Note:

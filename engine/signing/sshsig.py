@@ -19,20 +19,19 @@ def make(message: bytes, namespace: str, key: PublicKey, sign: Callable[[bytes],
     """The armored signature of ``message``; ``sign`` makes the 64 bytes with the private key."""
     signature = packed(ED25519.encode(), sign(_signed(message, namespace, _HASH)))
     parts = packed(key.blob, namespace.encode(), b"", _HASH.encode(), signature)
-    text = base64.b64encode(_MAGIC + (1).to_bytes(4, "big") + parts).decode()
-    lines = [text[start : start + 70] for start in range(0, len(text), 70)]
-    return "".join(f"{line}\n" for line in (_BEGIN, *lines, _END)).encode()
+    return _armored(_MAGIC + (1).to_bytes(4, "big") + parts)
+
+
+def plain(armored: bytes) -> bytes:
+    """A signature that was checked, in the lines that ``make`` and OpenSSH write."""
+    return _armored(_blob(armored))
 
 
 def check(armored: bytes, message: bytes, namespace: str) -> PublicKey:
     """The key that signed ``message``; ValueError with the reason when the signature does not hold."""
     if len(armored) > MAX_BYTES:
         raise ValueError("it is too long")
-    lines = armored.decode("ascii", "replace").split()
-    text = " ".join(lines)
-    if not text.startswith(_BEGIN) or not text.endswith(_END):
-        raise ValueError("it is not an SSH signature")
-    unpacker = Unpacker(decoded(text.removeprefix(_BEGIN).removesuffix(_END).replace(" ", "")))
+    unpacker = Unpacker(_blob(armored))
     if unpacker.raw(len(_MAGIC)) != _MAGIC or unpacker.number() != 1:
         raise ValueError("it is not an SSH signature of version 1")
     key = from_blob(unpacker.string())
@@ -50,6 +49,19 @@ def check(armored: bytes, message: bytes, namespace: str) -> PublicKey:
     if not key.verifies(value, _signed(message, namespace, algorithm.decode())):
         raise ValueError("it is not a signature of these bytes")
     return key
+
+
+def _armored(blob: bytes) -> bytes:
+    text = base64.b64encode(blob).decode()
+    lines = [text[start : start + 70] for start in range(0, len(text), 70)]
+    return "".join(f"{line}\n" for line in (_BEGIN, *lines, _END)).encode()
+
+
+def _blob(armored: bytes) -> bytes:
+    text = " ".join(armored.decode("ascii", "replace").split())
+    if not text.startswith(_BEGIN) or not text.endswith(_END):
+        raise ValueError("it is not an SSH signature")
+    return decoded(text.removeprefix(_BEGIN).removesuffix(_END).replace(" ", ""))
 
 
 def _signed(message: bytes, namespace: str, algorithm: str) -> bytes:
