@@ -48,6 +48,11 @@ def change(pattern: str, edit: Callable[[bytes], bytes], number: int = 0) -> App
     return apply
 
 
+def last_bit(data: bytes) -> bytes:
+    """Of a time stamp: in the authority's signature."""
+    return data[:-1] + bytes([data[-1] ^ 1])
+
+
 def swap(pattern: str, other: str = "") -> Apply:
     """The contents of two files."""
 
@@ -145,11 +150,8 @@ def image_manifest(bag: Path) -> None:
 
 def link(bag: Path) -> None:
     """A link to a file with the same bytes, which sha256sum follows."""
-    path = run_folder(bag) / "original.ipynb"
+    path = run_folder(bag) / "project/nbseal.yml"
     blob = bag / "data/blobs" / forging.digest(path)
-    if not blob.exists():  # then any name beside will do
-        blob = path.with_name("notebook.ipynb")
-        write(blob, path.read_bytes())
     path.unlink()
     path.symlink_to(os.path.relpath(blob, path.parent))
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from engine.files import locked
@@ -118,6 +119,23 @@ def openssl_verifies(bundle: Any, public: str, folder: Path) -> bool:
         "-in", folder / "pae", "-sigfile", folder / "signature",
     )  # fmt: skip
     return done.returncode == 0
+
+
+def is_podmans(payload: Path, image: str) -> None:
+    """Whether podman loads the image under its id, into a storage of its own; not every kernel allows overlays."""
+    load = 'tar -C "$0" -cf - . | podman --root "$1/root" --runroot "$1/run" --storage-driver "$2" load --quiet'
+    tag = f"nbseal/image:{image.removeprefix('sha256:')[:12]}"
+    told = b""
+    for driver in ("overlay", "vfs"):
+        with TemporaryDirectory(prefix="podman-") as folder:  # podman wants a path of less than 50 characters
+            done = call("sh", "-c", load, payload / "image", folder, driver)
+            told += done.stderr
+            if done.returncode == 0:
+                storage = ("--root", f"{folder}/root", "--runroot", f"{folder}/run", "--storage-driver", driver)
+                found = call("podman", *storage, "image", "inspect", "--format", "{{.Id}}", tag)
+                assert f"sha256:{found.stdout.decode().strip()}" == image, found.stderr
+                return
+    raise AssertionError(told.decode())
 
 
 def peak(*command: object, home: Home, cwd: Path) -> int:

@@ -12,9 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -25,6 +23,7 @@ from engine.settings import Home
 from tests.conftest import MakeNotebook, Nbseal
 from tests.engine.archive_tools import (
     call,
+    is_podmans,
     is_valid_bag,
     is_valid_crate,
     is_valid_sbom,
@@ -34,6 +33,7 @@ from tests.engine.archive_tools import (
     peak,
     without_attestations,
 )
+from tests.engine.authority import time_stamping_authority
 
 pytestmark = pytest.mark.engine
 
@@ -101,6 +101,7 @@ def test_what_is_archived_is_checked_without_us(
 
     is_signed(bag, key, fresh_home, tmp_path, record)
     is_the_image(payload, record["image"], engine)
+    is_podmans(payload, record["image"])
     bom = is_valid_sbom(payload / "sbom" / f"{record['image'].removeprefix('sha256:')}.cdx.json")
     digests = {item["hashes"][0]["content"] for item in bom["components"]}
     kept = {item.name for kind in ("wheels", "packages") for item in (payload / kind).iterdir()}
@@ -323,65 +324,14 @@ archives.write(Path(sys.argv[1]), "run-" + "a" * 12, [member], [], lambda tags: 
     assert alone < 150_000_000
 
 
-# --- a time stamping authority of our own --------------------------------------------------------
-
-CONFIG = """
-[req]
-distinguished_name = dn
-[dn]
-[ca]
-basicConstraints = critical,CA:true
-[tsa]
-extendedKeyUsage = critical,timeStamping
-[ts]
-default_tsa = authority
-[authority]
-serial = serial
-signer_cert = tsa.pem
-certs = tsa.pem
-signer_key = tsa.key
-signer_digest = sha256
-default_policy = 1.2.3.4.1
-digests = sha256
-"""
+# --- time stamps --------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def authority(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     """Its address and its folder, with ca.pem."""
-    folder = tmp_path / "tsa"
-    folder.mkdir()
-    (folder / "openssl.cnf").write_text(CONFIG)
-    (folder / "serial").write_text("01\n")
-    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-config", "openssl.cnf")
-    for command in (
-        ("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=CA", "-extensions", "ca"),
-        ("req", *key, "-keyout", "tsa.key", "-out", "tsa.csr", "-subj", "/CN=TSA"),
-        ("x509", "-req", "-in", "tsa.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-out", "tsa.pem",
-         "-extfile", "openssl.cnf", "-extensions", "tsa"),
-    ):  # fmt: skip
-        done = call("openssl", *command, cwd=folder)
-        assert done.returncode == 0, done.stderr
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            (folder / "query").write_bytes(self.rfile.read(int(self.headers["Content-Length"])))
-            if self.path == "/other":  # answers a question that nobody asked
-                call("openssl", "ts", "-query", "-data", "openssl.cnf", "-sha256", "-out", "query", cwd=folder)
-            command = ("ts", "-reply", "-config", "openssl.cnf", "-section", "authority", "-queryfile", "query")
-            done = call("openssl", *command, "-out", "reply", cwd=folder)
-            self.send_response(500 if done.returncode else 200)
-            self.end_headers()
-            self.wfile.write(b"junk" if self.path == "/junk" else (folder / "reply").read_bytes())
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", folder
-    server.shutdown()
-    server.server_close()
+    with time_stamping_authority(tmp_path / "tsa") as url:
+        yield url, tmp_path / "tsa"
 
 
 def test_a_time_stamp_that_openssl_verifies(
