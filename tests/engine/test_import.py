@@ -115,3 +115,15 @@ def test_a_changed_archive_is_refused_in_words(
     assert refused.stdout == ""
     assert not empty_home.runs.exists()
     assert offline(empty_home, "import", tmp_path / "nothing.tar").returncode == 2
+
+
+def test_what_compresses_beyond_all_proportion_is_taken_in(
+    nbseal: Nbseal, notebook: MakeNotebook, empty_home: Home, tmp_path: Path
+) -> None:
+    size = 600 << 20
+    record = document(nbseal("run", notebook(f"open('zeros', 'wb').truncate({size})"), "--json"))
+    archive = tmp_path / "run.tar.zst"
+    document(nbseal("archive", record["id"], "-o", archive, "--no-image", "--no-wheels", "--json"))
+    assert archive.stat().st_size * 200 < size
+    document(offline(empty_home, "import", archive, "--json"))
+    assert (empty_home.runs / record["id"] / "project/zeros").stat().st_size == size

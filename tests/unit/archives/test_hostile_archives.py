@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import shutil
 import sys
 import tarfile
 from collections.abc import Callable
@@ -15,8 +16,9 @@ import pytest
 import zstandard
 
 from engine import pipeline, signing
+from engine.archives import stream
 from engine.digests import canonical_json
-from engine.errors import BadInput, NbsealError, VerificationFailed
+from engine.errors import BadInput, EnvironmentFailed, NbsealError, VerificationFailed
 from engine.progress import Silent
 from engine.settings import Home
 from tests.fuzz.mutations import resealed
@@ -345,14 +347,62 @@ def test_what_is_no_archive_at_all(sample: Sample, target: Home, tmp_path: Path)
         refusal(path, target, BadInput)
 
 
-def test_a_bomb_of_zstandard_is_stopped(target: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.archives.stream._FREE", 1 << 20)
+#: Of zeros, Zstandard makes nothing much.
+ZEROS = bytes(64 << 20)
+
+
+def bomb(path: Path, start: bytes, zeros: int, end: bytes = b"") -> Path:
+    """A file of some KiB that unpacks to ``zeros`` MiB."""
+    compressor = zstandard.ZstdCompressor().compressobj()
+    with path.open("wb") as file:
+        file.write(compressor.compress(start))
+        for _ in range(zeros // 64):
+            file.write(compressor.compress(ZEROS))
+        file.write(compressor.compress(end) + compressor.flush())
+    assert path.stat().st_size < len(start) + (zeros << 7)
+    return path
+
+
+@pytest.fixture
+def unpacked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many bytes came out of a compressed file, piece by piece."""
+    sizes: list[int] = []
+
+    class Counting(stream._Unpacked):
+        def read(self, size: int) -> bytes:
+            data = super().read(size)
+            sizes.append(len(data))
+            return data
+
+    monkeypatch.setattr(stream, "_Unpacked", Counting)
+    return sizes
+
+
+def test_what_a_bomb_announces_is_judged_before_it_is_unpacked(
+    target: Home, tmp_path: Path, unpacked: list[int]
+) -> None:
     name = "run-0123456789ab/data/ro-crate-metadata.json"
-    bomb = Member(name, bytes(64 << 20)).bytes()
-    (tmp_path / "bomb.tar.zst").write_bytes(zstandard.compress(bomb))
-    error = refusal(tmp_path / "bomb.tar.zst", target)
-    assert "200 times" in error.message
-    assert "zstd -d" in error.hint
+    room = shutil.disk_usage(tmp_path).free
+    for size, kind in ((room, EnvironmentFailed), (1 << 45, VerificationFailed)):
+        path = bomb(tmp_path / "x.tar.zst", Member(name, size=size).bytes(), 256)
+        assert name in refusal(path, target, kind).message
+    assert sum(unpacked) == 2 * tarfile.BLOCKSIZE
+
+
+def test_a_bomb_gives_no_more_than_it_announces(
+    sample: Sample, target: Home, tmp_path: Path, unpacked: list[int]
+) -> None:
+    whole = sample.path.read_bytes()
+    assert "after its end" in refusal(bomb(tmp_path / "x.tar.zst", whole, 1024), target).message
+    header = Member("x", kind=tarfile.XHDTYPE, size=1 << 30).bytes()
+    assert "impossible size" in refusal(bomb(tmp_path / "x.tar.zst", whole[:-1024] + header, 1024), target).message
+    assert sum(unpacked) < 2 * len(whole) + (2 << 20)
+
+
+def test_a_forged_archive_of_zeros_leaves_nothing(target: Home, tmp_path: Path) -> None:
+    name = "run-0123456789ab/data/ro-crate-metadata.json"
+    path = bomb(tmp_path / "x.tar.zst", Member(name, size=512 << 20).bytes(), 512, bytes(1024))
+    assert "bagit.txt" in refusal(path, target).message
 
 
 def test_a_window_that_needs_gigabytes_is_refused(sample: Sample, target: Home, tmp_path: Path) -> None:
