@@ -103,7 +103,7 @@ def test_an_archive_is_read_without_importing_it(
     )
     assert importing.show(sample.one.id[:8], sample.both, as_json=True) == 0
     assert json.loads(capsys.readouterr().out)["hash"] == sample.one.hash
-    with pytest.raises(BadInput, match="means 2 runs"):  # they are of one hash
+    with pytest.raises(BadInput, match="is ambiguous"):  # they are of one hash
         importing.show(sample.one.hash, sample.both, as_json=True)
     assert not tree(target.root)
 
