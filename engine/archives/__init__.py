@@ -14,19 +14,22 @@ from engine.archives.output import check as check_output
 from engine.archives.peek import is_archive, peek
 from engine.archives.proofs import proof, told_missing
 from engine.archives.provenance import bundle, statement
-from engine.archives.receive import Received, receive
+from engine.archives.receive import RESERVE, File, Intake, Received, receive
 from engine.archives.sbom import sbom
 from engine.archives.timestamps import check_url, stamp
 from engine.archives.worktree import unpack
-from engine.archives.writer import Attest, Written, write
+from engine.archives.writer import Attest, Written, write, write_around
 
 __all__ = [
     "BY_DIGEST",
+    "RESERVE",
     "ArchivedImage",
     "ArchivedRun",
     "Attest",
     "Checkpoint",
     "Contents",
+    "File",
+    "Intake",
     "Judge",
     "Listed",
     "Listing",
@@ -72,4 +75,5 @@ __all__ = [
     "told_missing",
     "unpack",
     "write",
+    "write_around",
 ]

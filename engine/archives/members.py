@@ -28,6 +28,7 @@ class Member:
     digest: str = ""
     kind: Kind = "made"
     executable: bool = False
+    file: Path | None = None  # where the home has it, if it is a file there
 
 
 class Spoiled(VerificationFailed):
@@ -39,9 +40,9 @@ class Spoiled(VerificationFailed):
         self.member = member
 
 
-def of_bytes(path: str, data: bytes, kind: Kind = "made") -> Member:
+def of_bytes(path: str, data: bytes, kind: Kind = "made", digest: str = "") -> Member:
     """A member whose bytes are at hand."""
-    return Member(path, len(data), lambda: iter((data,)), kind=kind)
+    return Member(path, len(data), lambda: iter((data,)), digest, kind)
 
 
 def of_text(path: str, make: Callable[[], str]) -> Member:
@@ -51,7 +52,7 @@ def of_text(path: str, make: Callable[[], str]) -> Member:
 
 def of_file(path: str, file: Path, size: int, digest: str, kind: Kind, *, executable: bool = False) -> Member:
     """A member that lies in the home; links are not followed."""
-    return Member(path, size, lambda: _chunks(file), digest, kind, executable)
+    return Member(path, size, lambda: _chunks(file), digest, kind, executable, file)
 
 
 def packed(path: str, inside: Sequence[Member]) -> Member:

@@ -45,7 +45,8 @@ def members(images: Sequence[WholeImage], layer_file: Callable[[Layer], Path]) -
             }
         )
         for data in (whole.config, manifest):
-            _put(found, of_bytes(layout.image_blob(bare(sha256_bytes(data))), data))
+            digest = bare(sha256_bytes(data))
+            _put(found, of_bytes(layout.image_blob(digest), data, digest=digest))
         for layer in layers:
             digest = bare(layer.diff_id)
             _put(found, of_file(layout.image_blob(digest), layer_file(layer), layer.size, digest, "layer"))

@@ -59,41 +59,80 @@ def receive(path: Path, folder: Path, progress: Progress) -> Received:
     Nothing is known of their content then but its digests. VerificationFailed names the entry that is refused;
     BadInput when ``path`` is no archive at all; EnvironmentFailed when the disk has no room.
     """
-    folder.mkdir()
-    names = Names()
-    files: dict[str, File] = {}
-    room = shutil.disk_usage(folder).free - RESERVE
-    total = 0
-    with opened(path) as (stream, most), progress.task(f"Reading {path.name}") as advance:
-        tar = Tar(stream, path.name)
-        for entry in tar:
-            try:
-                where, limit = names.take(entry.name, folder=entry.folder)
-            except ValueError as error:
-                if not files and not names.top:
-                    raise BadInput(
-                        f"{path.name} is a tar, but not an archive: {shown(entry.name)} {error}.",
-                        "Give the file that `nbseal archive` wrote.",
-                    ) from None
-                raise tar.refused(entry.name, str(error)) from None
-            if entry.folder:
-                continue
-            if entry.executable and not is_work(where):
-                raise tar.refused(entry.name, "is executable, and only what lies in a project/ can be")
-            if entry.size > limit:
-                raise tar.refused(entry.name, f"is larger than the {limit:,} bytes that it may have")
-            total += entry.size
-            if total > min(most, MAX_BYTES):
-                raise tar.refused(entry.name, "says that it has more bytes than the file can hold")
-            if total > room:
-                raise EnvironmentFailed(
-                    f"There is no room for {path.name}: with {shown(entry.name)} it has {total:,} bytes.",
-                    f"Free some of the disk of {folder.parent.parent}, or import into another NBSEAL_HOME.",
-                )
-            files[where] = _write(tar, entry, folder / where, advance)
-    if empty := [name for name in names.empty_folders() if name != layout.ATTESTATIONS]:
-        raise VerificationFailed(f"{shown(empty[0])} in {path.name} is a folder that holds nothing.", HINT)
-    return Received(path.name, names.top, folder, files)
+    intake = Intake(path.name, folder)
+    with progress.task(f"Reading {path.name}") as advance:
+        intake.unpack(path, advance)
+    return intake.received()
+
+
+class Intake:
+    """The files of an archive on their way into a new folder, each of which has a name and a size that it may have."""
+
+    def __init__(self, source: str, folder: Path) -> None:
+        folder.mkdir()
+        self._source, self._folder = source, folder
+        self._names, self._files = Names(), dict[str, File]()
+        self._room, self._total = shutil.disk_usage(folder).free - RESERVE, 0
+
+    def unpack(self, path: Path, advance: Callable[[int], None]) -> None:
+        """Write the files of a tar."""
+        with opened(path) as (stream, most):
+            tar = Tar(stream, self._source)
+            for entry in tar:
+                where = self._admit(entry.name, entry.size, min(most, MAX_BYTES), folder=entry.folder)
+                if entry.folder:
+                    continue
+                if entry.executable and not is_work(where):
+                    raise tar.refused(entry.name, "is executable, and only what lies in a project/ can be")
+                self._files[where] = _write(tar, entry, self._folder / where, advance)
+
+    def expect(self, path: str, size: int) -> None:
+        """Let in a file that comes by itself and after the tar; ``path`` is below the top folder."""
+        self._admit(f"{self._names.top}/{path}", size, MAX_BYTES, folder=False)
+
+    def place(self, path: str) -> Path:
+        """Where a file that is expected belongs."""
+        place = self._folder / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        return place
+
+    def came(self, path: str, file: File) -> None:
+        """A file that was expected is in its place."""
+        self._files[path] = file
+
+    def received(self) -> Received:
+        """All of it, when all came."""
+        if empty := [name for name in self._names.empty_folders() if name != layout.ATTESTATIONS]:
+            raise VerificationFailed(f"{shown(empty[0])} in {self._source} is a folder that holds nothing.", HINT)
+        return Received(self._source, self._names.top, self._folder, self._files)
+
+    def _admit(self, name: str, size: int, most: int, *, folder: bool) -> str:
+        """The path of an entry below the top folder."""
+        try:
+            where, limit = self._names.take(name, folder=folder)
+        except ValueError as error:
+            if not self._files and not self._names.top:
+                raise BadInput(
+                    f"{self._source} is a tar, but not an archive: {shown(name)} {error}.",
+                    "Give the file that `nbseal archive` wrote.",
+                ) from None
+            raise self._refused(name, str(error)) from None
+        if folder:
+            return where
+        if size > limit:
+            raise self._refused(name, f"is larger than the {limit:,} bytes that it may have")
+        self._total += size
+        if self._total > most:
+            raise self._refused(name, "says that it has more bytes than the file can hold")
+        if self._total > self._room:
+            raise EnvironmentFailed(
+                f"There is no room for {self._source}: with {shown(name)} it has {self._total:,} bytes.",
+                f"Free some of the disk of {self._folder.parent.parent}, or import into another NBSEAL_HOME.",
+            )
+        return where
+
+    def _refused(self, name: str, why: str) -> VerificationFailed:
+        return VerificationFailed(f"{shown(name)} in {self._source} {why}.", HINT)
 
 
 def _write(tar: Tar, entry: Entry, path: Path, advance: Callable[[int], None]) -> File:

@@ -6,7 +6,7 @@ The payload comes first, then the tag files, then what attests to them, because 
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,27 +38,40 @@ def write(
     progress: Progress,
 ) -> Written:
     """Write the archive ``path`` with the top folder ``name``. Spoiled when bytes are not what they should be."""
-    members = sorted(payload, key=lambda member: raw(member.path))
+    members = list(payload)
     total = sum(member.size or 0 for member in members)
     with output.created(path) as file, progress.task(f"Writing {path.name}", total) as advance:
-        bag = _Bag(file, name, advance)
-        lines = []
-        size = 0
-        for member in _made(members):
-            digest = bag.add(member, f"{layout.PAYLOAD}/")
-            lines.append(f"{digest}  {layout.PAYLOAD}/{member.path}\n")
-            size += member.size or 0
-        facts = [*info, ("Payload-Oxum", f"{size}.{len(lines)}")]
-        tags = {
-            layout.BAG_INFO: "".join(f"{label}: {value}\n" for label, value in facts).encode(),
-            layout.BAGIT: layout.DECLARATION,
-            layout.MANIFEST: "".join(lines).encode(),
-        }
-        tagged = "".join(f"{bag.add(of_bytes(tag, data))}  {tag}\n" for tag, data in sorted(tags.items())).encode()
-        digest = bag.add(of_bytes(layout.TAG_MANIFEST, tagged))
-        for attestation, data in sorted(attest(tagged).items()):
-            bag.add(of_bytes(attestation, data), f"{layout.ATTESTATIONS}/")
-        file.write(bytes(2 * tarfile.BLOCKSIZE))
+        return write_around(file, name, members, (), info, attest, advance)
+
+
+def write_around(
+    file: IO[bytes],
+    name: str,
+    payload: Iterable[Member],
+    apart: Container[str],
+    info: Sequence[tuple[str, str]],
+    attest: Attest,
+    advance: Callable[[int], None],
+) -> Written:
+    """The same into an open file, without the members whose paths are ``apart``: they travel by their digests."""
+    bag = _Bag(file, name, advance)
+    lines = []
+    size = 0
+    for member in _made(sorted(payload, key=lambda member: raw(member.path))):
+        digest = member.digest if member.path in apart else bag.add(member, f"{layout.PAYLOAD}/")
+        lines.append(f"{digest}  {layout.PAYLOAD}/{member.path}\n")
+        size += member.size or 0
+    facts = [*info, ("Payload-Oxum", f"{size}.{len(lines)}")]
+    tags = {
+        layout.BAG_INFO: "".join(f"{label}: {value}\n" for label, value in facts).encode(),
+        layout.BAGIT: layout.DECLARATION,
+        layout.MANIFEST: "".join(lines).encode(),
+    }
+    tagged = "".join(f"{bag.add(of_bytes(tag, data))}  {tag}\n" for tag, data in sorted(tags.items())).encode()
+    digest = bag.add(of_bytes(layout.TAG_MANIFEST, tagged))
+    for attestation, data in sorted(attest(tagged).items()):
+        bag.add(of_bytes(attestation, data), f"{layout.ATTESTATIONS}/")
+    file.write(bytes(2 * tarfile.BLOCKSIZE))
     return Written(f"sha256:{digest}", len(lines), size)
 
 

@@ -38,7 +38,7 @@ def archive(
         return _write(gathered, output, tsa, home, progress)
     except archives.Spoiled as error:
         if error.member.kind != "layer":
-            raise _refusal(error) from error
+            raise refusal(error) from error
     # Only reading it shows that a layer is damaged, and reading every layer twice would cost all for the sake of few.
     progress.say("A layer of the image is damaged.")
     environments.find_damaged(gathered.layers, home)
@@ -47,28 +47,34 @@ def archive(
 
 
 def _write(gathered: Gathered, output: Path, tsa: str | None, home: Home, progress: Progress) -> Archived:
-    contents, vouched = gathered.contents, gathered.vouched
-    key = unsigned = ""
+    contents, attest = gathered.contents, Attesting(gathered, tsa, home, progress)
+    written = archives.write(output, contents.name, gathered.members, archives.bag_info(contents), attest, progress)
+    return Archived(output, contents, written, attest.key, attest.unsigned, tsa is not None)
 
-    def attest(tag_manifest: bytes) -> Mapping[str, bytes]:
-        nonlocal key, unsigned
+
+class Attesting:
+    """What stands for an archive; afterwards ``key`` says who signed it, or ``unsigned`` why nobody did."""
+
+    def __init__(self, gathered: Gathered, tsa: str | None, home: Home, progress: Progress) -> None:
+        self._gathered, self._tsa, self._home, self._progress = gathered, tsa, home, progress
+        self.key = self.unsigned = ""
+
+    def __call__(self, tag_manifest: bytes) -> Mapping[str, bytes]:
+        vouched = self._gathered.vouched
         made = {layout.CHECKPOINT: vouched.checkpoint}
         for run, (index, path) in vouched.proofs.items():
             made[layout.proof(run)] = archives.proof(index, path, vouched.checkpoint)
         try:
-            key = _signed(made, tag_manifest, gathered, home)
-            unsigned = "" if key else "the home has no key; `nbseal keys` makes one"
+            self.key = _signed(made, tag_manifest, self._gathered, self._home)
+            self.unsigned = "" if self.key else "the home has no key; `nbseal keys` makes one"
         except signing.CannotSign as error:
-            unsigned = str(error)
+            self.unsigned = str(error)
         except BadInput as error:
-            unsigned = error.message.rstrip(".")
-        if tsa is not None:
-            with progress.task("Asking for a time stamp"):
-                made[layout.TIMESTAMP] = archives.stamp(tag_manifest, tsa)
+            self.unsigned = error.message.rstrip(".")
+        if self._tsa is not None:
+            with self._progress.task("Asking for a time stamp"):
+                made[layout.TIMESTAMP] = archives.stamp(tag_manifest, self._tsa)
         return made
-
-    written = archives.write(output, contents.name, gathered.members, archives.bag_info(contents), attest, progress)
-    return Archived(output, contents, written, key, unsigned, tsa is not None)
 
 
 def _signed(made: dict[str, bytes], tag_manifest: bytes, gathered: Gathered, home: Home) -> str:
@@ -83,7 +89,7 @@ def _signed(made: dict[str, bytes], tag_manifest: bytes, gathered: Gathered, hom
     return key.public.fingerprint
 
 
-def _refusal(error: archives.Spoiled) -> NbsealError:
+def refusal(error: archives.Spoiled) -> NbsealError:
     """What is said of bytes that turned out to be others while they were read."""
     member = error.member
     if member.kind in ("wheel", "package"):

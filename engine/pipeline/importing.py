@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +18,8 @@ from engine.settings import Home
 
 #: The attestations in the order in which they are told.
 _TOLD = ("signature", "provenance", "ledger", "timestamp")
+#: Fills a new folder with the files of an archive.
+Receive = Callable[[Path], archives.Received]
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,12 @@ def import_archive(path: Path, home: Home, progress: Progress) -> Imported:
     VerificationFailed names the first thing that is not; BadInput when the file is no archive. Nothing has entered
     the home then, and whoever is killed leaves nothing, or an import that the next command completes.
     """
-    with _received(path, home, progress) as (folder, examined):
+    return import_from(_file(path, progress), path.name, home, progress)
+
+
+def import_from(receive: Receive, source: str, home: Home, progress: Progress) -> Imported:
+    """The same with whatever else fills a folder with the files of an archive; ``source`` is what that is called."""
+    with _received(receive, source, home, progress) as (folder, examined):
         imported = _imported(examined)
         arrived = tuple(
             replace(item, known=store.is_known(home, item.record.id, item.seal.digest)) for item in imported.runs
@@ -56,23 +63,27 @@ def import_archive(path: Path, home: Home, progress: Progress) -> Imported:
 
 def read_archive(path: Path, home: Home, progress: Progress) -> Imported:
     """The same without taking anything in: what an archive holds, after all of it was checked."""
-    with _received(path, home, progress) as (_, examined):
+    with _received(_file(path, progress), path.name, home, progress) as (_, examined):
         return _imported(examined)
 
 
 @contextmanager
 def opened(path: Path, home: Home, progress: Progress) -> Iterator[tuple[Home, tuple[Record, ...]]]:
     """An archive's content as a home of its own while the block lasts, and its runs, after all of it was checked."""
-    with _received(path, home, progress) as (_, examined):
+    with _received(_file(path, progress), path.name, home, progress) as (_, examined):
         yield examined.staged, tuple(run.record for run in examined.runs if run.record)
 
 
+def _file(path: Path, progress: Progress) -> Receive:
+    return lambda folder: archives.receive(path, folder, progress)
+
+
 @contextmanager
-def _received(path: Path, home: Home, progress: Progress) -> Iterator[tuple[Path, Examined]]:
+def _received(receive: Receive, source: str, home: Home, progress: Progress) -> Iterator[tuple[Path, Examined]]:
     """A folder in which an archive was put together, and what was found of it: all of it, as no check refused."""
     with store.receiving(home) as folder:
-        received = archives.receive(path, folder / "bag", progress)
-        yield folder, examine(received, store.staged(folder), home, Checks(path.name), progress)
+        received = receive(folder / "bag")
+        yield folder, examine(received, store.staged(folder), home, Checks(source), progress)
 
 
 def _imported(examined: Examined) -> Imported:
