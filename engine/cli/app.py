@@ -117,7 +117,10 @@ def rerun(
     exact: ExactOption = False,
     as_json: Json = False,
 ) -> int:
-    """Repeat a run from its record alone and judge how it came out: identical, equivalent, close, different."""
+    """Repeat a run from its record alone and judge how it came out: identical, equivalent, close, different.
+
+    RUN may be oci://HOST/REPOSITORY[:TAG|@DIGEST]; it is pulled first.
+    """
     from engine.cli import running, verifying
 
     required = verifying.required(at_least, exact=exact)
@@ -125,9 +128,15 @@ def rerun(
     judged = exact or at_least is not None
     if image_only:
         running.refuse_beside_image_only(assignments or [], limits, judged=judged)
+    elif assignments:
+        running.refuse_judging(judged=judged)
+    if run.startswith("oci://"):
+        from engine.cli import sharing
+
+        run = sharing.fetched(run)
+    if image_only:
         return running.rebuild(run, as_json=as_json)
     if assignments:
-        running.refuse_judging(judged=judged)
         return running.rerun_with(run, assignments, limits, as_json=as_json)
     return running.rerun(run, limits, required, as_json=as_json)
 
@@ -391,6 +400,35 @@ def import_archive(
     from engine.cli import importing
 
     return importing.import_archive(file, as_json=as_json)
+
+
+@app.command()
+def push(
+    run: RunName,
+    place: Annotated[
+        str, typer.Argument(metavar="oci://HOST/REPOSITORY[:TAG]", help="Where to; the tag is the run's id by default.")
+    ],
+    no_image: Annotated[bool, typer.Option("--no-image", help="Leave out the image.")] = False,
+    no_wheels: Annotated[bool, typer.Option("--no-wheels", help="Leave out wheels and Debian packages.")] = False,
+    no_inputs: Annotated[bool, typer.Option("--no-inputs", help="Leave out kept inputs.")] = False,
+    as_json: Json = False,
+) -> int:
+    """Send a run, with all that it takes to check and repeat it, to a registry; what is there already is not sent."""
+    from engine.cli import sharing
+
+    parts = {"image": no_image, "inputs": no_inputs, "wheels": no_wheels}
+    return sharing.push(run, place, [part for part, left in parts.items() if left], as_json=as_json)
+
+
+@app.command()
+def pull(
+    place: Annotated[str, typer.Argument(metavar="oci://HOST/REPOSITORY[:TAG|@DIGEST]", help="What `push` printed.")],
+    as_json: Json = False,
+) -> int:
+    """Take a run from a registry, after checking every byte and signature of it, as `import` does."""
+    from engine.cli import sharing
+
+    return sharing.pull(place, as_json=as_json)
 
 
 @base.command(name="build")

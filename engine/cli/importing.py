@@ -11,6 +11,7 @@ from engine.cli.show import seal_json
 from engine.cli.signers import unlock
 from engine.cli.terminal import Terminal, print_json, say, styled, table
 from engine.errors import BadInput
+from engine.model import Json
 from engine.results import clean_text
 from engine.settings import find_home
 
@@ -52,25 +53,34 @@ def show(prefix: str, file: Path, *, as_json: bool) -> int:
 
 def _told(imported: pipeline.Imported, *, as_json: bool, taken_in: bool = True) -> int:
     if as_json:
-        print_json(
-            {
-                "runs": [
-                    {
-                        "id": item.record.id,
-                        "hash": item.record.hash,
-                        "status": item.record.status,
-                        "notebook": item.record.notebook,
-                        "image": item.record.image,
-                        "seal": seal_json(item.seal),
-                        "known": item.known,
-                    }
-                    for item in imported.runs
-                ],
-                "attestations": [{"what": word.what, "state": word.state, "by": word.by} for word in imported.words],
-                "absent": list(imported.absent),
-            }
-        )
+        print_json(as_document(imported))
         return 0
+    tell(imported, taken_in=taken_in)
+    return 0
+
+
+def as_document(imported: pipeline.Imported) -> Json:
+    """What ``import --json`` prints."""
+    return {
+        "runs": [
+            {
+                "id": item.record.id,
+                "hash": item.record.hash,
+                "status": item.record.status,
+                "notebook": item.record.notebook,
+                "image": item.record.image,
+                "seal": seal_json(item.seal),
+                "known": item.known,
+            }
+            for item in imported.runs
+        ],
+        "attestations": [{"what": word.what, "state": word.state, "by": word.by} for word in imported.words],
+        "absent": list(imported.absent),
+    }
+
+
+def tell(imported: pipeline.Imported, *, taken_in: bool = True) -> None:
+    """Who vouches for what came, on stderr, and its runs."""
     for item in imported.absent:
         say(f"not in the archive: {clean_text(item)}")
     for word in imported.words:
@@ -87,7 +97,6 @@ def _told(imported: pipeline.Imported, *, as_json: bool, taken_in: bool = True) 
         for item in imported.runs
     ]
     print(table(["run", "hash", "status", "notebook", "seal", ""], rows))
-    return 0
 
 
 def _tell(word: Word) -> None:

@@ -28,6 +28,8 @@ from engine.pipeline.keeping import (
     purge,
 )
 from engine.pipeline.places import pick
+from engine.pipeline.pulling import Pulled, pull
+from engine.pipeline.pushing import Pushed, push
 from engine.pipeline.reading import find, logs, measures, page, runs
 from engine.pipeline.retaining import Purged, Retained, archive_older, purge_archived
 from engine.pipeline.story import Request, rerun, rerun_with, run
@@ -37,7 +39,9 @@ __all__ = [
     "Archived",
     "Diff",
     "Imported",
+    "Pulled",
     "Purged",
+    "Pushed",
     "Request",
     "Retained",
     "Row",
@@ -70,8 +74,10 @@ __all__ = [
     "measures",
     "page",
     "pick",
+    "pull",
     "purge",
     "purge_archived",
+    "push",
     "read_archive",
     "rebuild_image",
     "rerun",

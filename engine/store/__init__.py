@@ -20,6 +20,7 @@ from engine.store.irregular import restore_irregular
 from engine.store.keeping import catch_up, comment, delete, find_deleted, label, purge
 from engine.store.ledger import append as log
 from engine.store.ledger_files import Checkpoint, read_checkpoint
+from engine.store.parts import parts
 from engine.store.record import new_id, now, plain_flags, read_record, record_to_json
 from engine.store.report import Finding, Report, counted
 from engine.store.runs import adopt, begin_run, discard, publish, sweep, verify_run
@@ -71,6 +72,7 @@ __all__ = [
     "new_id",
     "now",
     "open_run",
+    "parts",
     "plain_flags",
     "publish",
     "purge",

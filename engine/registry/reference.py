@@ -1,0 +1,91 @@
+"""Where a run lies in a registry: ``oci://HOST[:PORT]/REPOSITORY[:TAG|@sha256:DIGEST]`` (OCI distribution 1.1)."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass, replace
+
+from engine.errors import BadInput
+
+SCHEME = "oci://"
+SHAPE = "oci://HOST[:PORT]/REPOSITORY[:TAG|@sha256:DIGEST]"
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+#: Of host and repository together; registries refuse more.
+_LONGEST = 255
+
+_LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
+_HOST = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:.]+\])"
+_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
+_REFERENCE = re.compile(
+    rf"(?P<host>{_HOST})(?::(?P<port>[0-9]{{1,5}}))?/(?P<repository>{_PART}(?:/{_PART})*)"
+    rf"(?::(?P<tag>{_TAG.pattern})|@(?P<digest>{DIGEST.pattern}))?"
+)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A repository of a registry, and what is meant in it: a tag, a digest, or nothing yet."""
+
+    host: str  # an IPv6 address has its brackets
+    port: int | None
+    repository: str
+    tag: str = ""
+    digest: str = ""
+
+    @property
+    def registry(self) -> str:
+        """HOST[:PORT], by which docker knows passwords and certificates."""
+        return self.host if self.port is None else f"{self.host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it is this machine, with which alone one speaks without TLS."""
+        return is_loopback(self.host)
+
+    def tagged(self, tag: str) -> Reference:
+        return replace(self, tag=tag, digest="")
+
+    def pinned(self, digest: str) -> Reference:
+        return replace(self, tag="", digest=digest)
+
+    def __str__(self) -> str:
+        named = f":{self.tag}" if self.tag else f"@{self.digest}" if self.digest else ""
+        return f"{SCHEME}{self.registry}/{self.repository}{named}"
+
+
+def parse(text: str) -> Reference:
+    """BadInput with the shape that a reference has. What is wrong is not repeated: it may hold a password."""
+    if not text.startswith(SCHEME):
+        raise BadInput(f"A place in a registry starts with {SCHEME}.", f"Write it as {SHAPE}.")
+    match = _REFERENCE.fullmatch(text.removeprefix(SCHEME))
+    why = ""
+    if match is None:
+        why = "does not have the shape of one; repositories are in lower case, and passwords stand elsewhere"
+    elif match["port"] and not 0 < int(match["port"]) < 65536:
+        why = f"has the port {match['port']}, which is none"
+    elif match["host"].startswith("[") and not _is_ip6(match["host"][1:-1]):
+        why = "has something in brackets that is no IPv6 address"
+    elif len(match["host"]) + len(match["repository"]) + 1 > _LONGEST:
+        why = f"has more than {_LONGEST} characters in host and repository"
+    if match is None or why:
+        raise BadInput(f"This place in a registry {why}.", f"Write it as {SHAPE}.")
+    port = int(match["port"]) if match["port"] else None
+    return Reference(match["host"], port, match["repository"], match["tag"] or "", match["digest"] or "")
+
+
+def is_loopback(host: str) -> bool:
+    """As docker has it: localhost and the loopback addresses."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _is_ip6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
