@@ -112,7 +112,9 @@ class _Pulling:
         """One content to all the places that it has in the bag: from the home, or from the registry."""
         first, *others = items
         if any(item.size != first.size for item in others):
-            raise VerificationFailed(f"{self._client.reference} has two sizes for {first.digest}.")
+            raise VerificationFailed(
+                f"{self._client.reference} has two sizes for {first.digest}.", "Nothing of it entered the home."
+            )
         place = intake.place(first.title)
         source = self._held(first.title)
         if source is not None and _take(source, place, first):
@@ -124,7 +126,7 @@ class _Pulling:
             _link(part, place)
         intake.came(first.title, archives.File(first.size, bare(first.digest)))
         for item in others:  # never a second name of one file: a run's files are apart from each other
-            shutil.copyfile(place, intake.place(item.title))
+            _copy(place, intake.place(item.title))
             intake.came(item.title, archives.File(item.size, bare(item.digest)))
             advance(item.size)
 
@@ -173,6 +175,10 @@ def _link(source: Path, place: Path) -> None:
     except FileNotFoundError:
         raise
     except OSError:
-        with open_regular(source) as file, place.open("xb") as copy:
-            shutil.copyfileobj(file, copy)
-            os.fchmod(copy.fileno(), 0o444)
+        _copy(source, place)
+
+
+def _copy(source: Path, place: Path) -> None:
+    with open_regular(source) as file, place.open("xb") as copy:
+        shutil.copyfileobj(file, copy)
+        os.fchmod(copy.fileno(), 0o444)

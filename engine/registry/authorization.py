@@ -69,7 +69,8 @@ class Authorization:
             answer = reply.body(_MAX_ANSWER)
         except Broken as error:
             raise EnvironmentFailed(
-                f"{urlsplit(realm).netloc}, where {registry} gives out tokens, does not answer: {error}."
+                f"{urlsplit(realm).netloc}, where {registry} gives out tokens, does not answer: {error}.",
+                "Try again later.",
             ) from None
         if reply.status != 200:
             raise denied(registry, f"it gives no token (HTTP {reply.status})")
@@ -79,7 +80,10 @@ class Authorization:
         except (ValueError, AttributeError, RecursionError):
             token = None
         if not isinstance(token, str) or not _TOKEN.fullmatch(token):
-            raise EnvironmentFailed(f"{urlsplit(realm).netloc} answers with no token that could be used.")
+            raise EnvironmentFailed(
+                f"{urlsplit(realm).netloc} answers with no token that could be used.",
+                "Tell whoever keeps the registry.",
+            )
         return token
 
     def _check_realm(self, realm: str, *, plain: bool) -> None:

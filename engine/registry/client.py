@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from engine.digests import sha256_bytes
 from engine.errors import BadInput, EnvironmentFailed, NbsealError, VerificationFailed
@@ -170,11 +170,11 @@ class Client:
 
     def place(self, reply: Reply) -> str:
         """Where the registry wants the next part of an upload: with itself, since it gets our password and bytes."""
-        location = urljoin(reply.url, str(reply.headers.get("Location", "")))
+        location = reply.location()
         # Behind a proxy that ends TLS some registries name themselves without it.
         if urlsplit(location).netloc == self.reference.registry and location.startswith("http://"):
             location = urlsplit(self._origin).scheme + location.removeprefix("http")
-        if not location.startswith(f"{self._origin}/") or not location.isprintable():
+        if not location.startswith(f"{self._origin}/"):
             raise EnvironmentFailed(
                 f"{self.reference.registry} wants the content sent to another place.",
                 "Nothing was sent there. Tell whoever keeps the registry.",
@@ -230,14 +230,8 @@ class Client:
     def _follow(self, reply: Reply, headers: dict[str, str]) -> Reply:
         """To where content really lies: with TLS, unless that is the registry, and elsewhere without our password."""
         reply.close()
-        target = urljoin(reply.url, str(reply.headers.get("Location", "")))
-        try:
-            parts = urlsplit(target)
-            fits = bool(parts.hostname) and "@" not in parts.netloc and target.isprintable()
-        except ValueError:
-            fits = False
-        own = urlsplit(self._origin)
-        if not fits or not (parts.scheme == "https" or (parts.scheme, parts.netloc) == (own.scheme, own.netloc)):
+        target = reply.location()
+        if not target.startswith(("https://", f"{self._origin}/")):
             raise EnvironmentFailed(
                 f"{self.reference.registry} sends us on to an address without TLS, or to none.",
                 "Nothing was fetched from there. Tell whoever keeps the registry.",

@@ -37,18 +37,27 @@ def download(client: Client, digest: str, size: int, path: Path, what: str, adva
 
 def _fetch(client: Client, digest: str, size: int, path: Path, what: str, advance: Callable[[int], None]) -> bool:
     """Whether it came out wrong, and part of it was there before."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "r+b") as file:
+    with _opened(path) as file:
         coming = _Coming(client, digest, size, file, what, advance)
         before = coming.take_up()
         coming.run()
         if coming.digest == digest:
-            os.fchmod(descriptor, 0o444)
+            os.fchmod(file.fileno(), 0o444)
             return False
         if before:
             advance(-size)
             return True
     raise VerificationFailed(f"{what} in {client.reference} is not what its digest says.", _HINT)
+
+
+def _opened(path: Path) -> BinaryIO:
+    """For reading and writing, even when it was complete and is read-only."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        os.fchmod(descriptor, 0o600)
+    finally:
+        os.close(descriptor)
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_NOFOLLOW), "r+b")
 
 
 class _Coming:

@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from engine import __version__
@@ -50,7 +50,8 @@ class Reply:
             if len(data) > limit:
                 self.close()
                 raise VerificationFailed(
-                    f"{urlsplit(self.url).netloc} answers with more than {limit:,} bytes where that is too much."
+                    f"{urlsplit(self.url).netloc} answers with more than {limit:,} bytes where that is too much.",
+                    "Nothing of it was kept. Tell whoever keeps the registry.",
                 )
         return data
 
@@ -64,6 +65,16 @@ class Reply:
     def close(self) -> None:
         """For a body that nobody will read."""
         self.raw.close()
+
+    def location(self) -> str:
+        """To where it sends us on; empty when that is no address of a server, or one with a name or password in it."""
+        try:
+            found = urljoin(self.url, str(self.headers.get("Location", "")))
+            parts = urlsplit(found)
+            fits = bool(parts.hostname) and parts.scheme in ("http", "https") and "@" not in parts.netloc
+        except ValueError:
+            return ""
+        return found if fits and found.isprintable() and " " not in found else ""
 
 
 class Transport:
