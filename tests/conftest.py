@@ -49,7 +49,7 @@ def engine() -> daemon.Engine:
 def home(engine: daemon.Engine) -> Home:
     """A home of the tests with the base image in it, and in the engine."""
     home = Home(find_home().root / "tests" / "home")
-    _borrow(find_home(), home, CONTENT)
+    borrow(find_home(), home, CONTENT)
     try:
         environments.ensure_base(home, engine, Silent())
     except EnvironmentFailed:
@@ -75,12 +75,13 @@ def kernel_image(home: Home, engine: daemon.Engine, base: Base) -> str:
 def fresh_home(home: Home) -> Iterator[Home]:
     """A home without runs, which borrows all that is slow to make; gone after the test."""
     fresh = Home(Path(tempfile.mkdtemp(prefix="fresh-", dir=home.root.parent)))
-    _borrow(home, fresh, (*CONTENT, *MADE))
+    borrow(home, fresh, (*CONTENT, *MADE))
     yield fresh
     remove_tree(fresh.root)
 
 
-def _borrow(source: Home, target: Home, names: Sequence[str]) -> None:
+def borrow(source: Home, target: Home, names: Sequence[str]) -> None:
+    """Let a home have what another keeps."""
     target.root.mkdir(parents=True, exist_ok=True)
     for name in names:
         (source.root / name).mkdir(parents=True, exist_ok=True)

@@ -92,7 +92,7 @@ class Authority:
     """A certificate authority, and servers' certificates of it for the loopback."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority")])
         self.certificate = self._signed(self._name, self._key.public_key(), authority=True)
@@ -103,9 +103,9 @@ class Authority:
         private = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        (self._folder / "server.pem").write_bytes(certificate + private)
+        (self.folder / "server.pem").write_bytes(certificate + private)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self._folder / "server.pem")
+        context.load_cert_chain(self.folder / "server.pem")
         return context
 
     def _signed(self, subject: x509.Name, key: ec.EllipticCurvePublicKey, *, authority: bool) -> bytes:
