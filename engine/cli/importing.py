@@ -79,12 +79,17 @@ def as_document(imported: pipeline.Imported) -> Json:
     }
 
 
-def tell(imported: pipeline.Imported, *, taken_in: bool = True) -> None:
-    """Who vouches for what came, on stderr, and its runs."""
+def vouch(imported: pipeline.Imported) -> None:
+    """On stderr, who vouches for what came, and what did not."""
     for item in imported.absent:
         say(f"not in the archive: {clean_text(item)}")
     for word in imported.words:
         _tell(word)
+
+
+def tell(imported: pipeline.Imported, *, taken_in: bool = True) -> None:
+    """The same, and the runs."""
+    vouch(imported)
     rows = [
         [
             item.record.id,

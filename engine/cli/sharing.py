@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine import pipeline
-from engine.cli.importing import as_document, tell
+from engine.cli.importing import as_document, tell, vouch
 from engine.cli.signers import unlock
 from engine.cli.terminal import Terminal, print_json, say, size_text
 from engine.errors import BadInput
@@ -68,6 +68,7 @@ def pull(place: str, *, as_json: bool) -> int:
 def fetched(place: str) -> str:
     """The id of the one run that lies there, which is in the home then."""
     done = _pulled(place)
+    vouch(done.imported)
     if len(done.imported.runs) != 1:
         ids = ", ".join(item.record.id for item in done.imported.runs[:10])
         raise BadInput(f"There is more than one run at {place}.", f"They are in the home now; rerun one of {ids}.")

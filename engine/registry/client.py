@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from engine.digests import sha256_bytes
 from engine.errors import BadInput, EnvironmentFailed, NbsealError, VerificationFailed
 from engine.registry.authorization import Authorization, denied
-from engine.registry.reference import DIGEST, Reference
+from engine.registry.reference import DIGEST, Reference, is_tag
 from engine.registry.transport import Broken, NoTls, Reply, Transport
 
 T = TypeVar("T")
@@ -21,10 +21,14 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
 #: What the specification asks registries to take at most.
 MAX_MANIFEST = 4 << 20
+#: Tags of images, and of lists of referrers.
+_NO_RUNS = ("image-", "sha256-")
 _MAX_ERROR = 64 << 10
 _MAX_TAGS = 1 << 20
 _MOST_REDIRECTS = 5
 _ATTEMPTS = 8
+#: Of who never answered yet: most likely its name was mistyped.
+_FIRST_ATTEMPTS = 3
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 8.0
 _REDIRECTS = (301, 302, 303, 307, 308)
 #: Said by servers that may do better next time.
@@ -34,8 +38,8 @@ _PASSING = (408, 429, 500, 502, 503, 504)
 class Patience:
     """How often something is tried again that a broken connection ended; what was achieved in between counts."""
 
-    def __init__(self, registry: str) -> None:
-        self._registry, self._failures = registry, 0
+    def __init__(self, registry: str, attempts: int = _ATTEMPTS) -> None:
+        self._registry, self._attempts, self._failures = registry, attempts, 0
 
     def progressed(self) -> None:
         self._failures = 0
@@ -43,7 +47,7 @@ class Patience:
     def lose(self, error: Broken) -> None:
         """Wait a little longer each time; EnvironmentFailed when it is enough."""
         self._failures += 1
-        if self._failures >= _ATTEMPTS:
+        if self._failures >= self._attempts:
             raise EnvironmentFailed(
                 f"{self._registry} does not answer: {error}.",
                 "What is there stays: the same command goes on from it.",
@@ -137,12 +141,12 @@ class Client:
         return "OCI-Subject" in reply.headers
 
     def tags(self) -> list[str]:
-        """Some tags of the repository, for whoever named one that is not there; empty when they cannot be had."""
+        """Some runs' tags, for whoever named one that is not there; empty when they cannot be had."""
         try:
-            reply = self.ask("GET", "tags/list?n=20")
+            reply = self.ask("GET", "tags/list?n=100")
             document = json.loads(reply.body(_MAX_TAGS)) if reply.status == 200 else {}
             found = document.get("tags") or []
-            return [tag for tag in found if isinstance(tag, str) and len(tag) <= 128 and tag.isprintable()][:20]
+            return [tag for tag in found if isinstance(tag, str) and is_tag(tag) and not tag.startswith(_NO_RUNS)][:10]
         except (Broken, NbsealError, ValueError, AttributeError, TypeError, RecursionError):
             return []
 
@@ -204,7 +208,7 @@ class Client:
     def _greet(self) -> str:
         """Find out how the registry speaks: with TLS, or without on this machine only, as docker does."""
         registry = self.reference.registry
-        patience = self.patience()
+        patience = Patience(registry, _FIRST_ATTEMPTS)
         schemes = ["https", "http"] if self.reference.is_loopback else ["https"]
         while True:
             try:

@@ -75,6 +75,10 @@ def parse(text: str) -> Reference:
     return Reference(match["host"], port, match["repository"], match["tag"] or "", match["digest"] or "")
 
 
+def is_tag(text: str) -> bool:
+    return _TAG.fullmatch(text) is not None
+
+
 def is_loopback(host: str) -> bool:
     """As docker has it: localhost and the loopback addresses."""
     try:
