@@ -79,7 +79,7 @@ class Intake:
         with opened(path) as (stream, most):
             tar = Tar(stream, self._source)
             for entry in tar:
-                where = self._admit(entry.name, entry.size, min(most, MAX_BYTES), folder=entry.folder)
+                where = self._admit(entry.name, entry.size, min(most, MAX_BYTES), self._room, folder=entry.folder)
                 if entry.folder:
                     continue
                 if entry.executable and not is_work(where):
@@ -87,8 +87,11 @@ class Intake:
                 self._files[where] = _write(tar, entry, self._folder / where, advance)
 
     def expect(self, path: str, size: int) -> None:
-        """Let in a file that comes by itself and after the tar; ``path`` is below the top folder."""
-        self._admit(f"{self._names.top}/{path}", size, MAX_BYTES, folder=False)
+        """Let in a file that comes by itself and after the tar; ``path`` is below the top folder.
+
+        Whether there is room for it is for the caller to know: it may be on the disk already.
+        """
+        self._admit(f"{self._names.top}/{path}", size, MAX_BYTES, MAX_BYTES, folder=False)
 
     def place(self, path: str) -> Path:
         """Where a file that is expected belongs."""
@@ -106,7 +109,7 @@ class Intake:
             raise VerificationFailed(f"{shown(empty[0])} in {self._source} is a folder that holds nothing.", HINT)
         return Received(self._source, self._names.top, self._folder, self._files)
 
-    def _admit(self, name: str, size: int, most: int, *, folder: bool) -> str:
+    def _admit(self, name: str, size: int, most: int, room: int, *, folder: bool) -> str:
         """The path of an entry below the top folder."""
         try:
             where, limit = self._names.take(name, folder=folder)
@@ -124,7 +127,7 @@ class Intake:
         self._total += size
         if self._total > most:
             raise self._refused(name, "says that it has more bytes than the file can hold")
-        if self._total > self._room:
+        if self._total > room:
             raise EnvironmentFailed(
                 f"There is no room for {self._source}: with {shown(name)} it has {self._total:,} bytes.",
                 f"Free some of the disk of {self._folder.parent.parent}, or import into another NBSEAL_HOME.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -67,7 +67,7 @@ class _Pulling:
         image = self._image()
         files = [*self._artifact.files, *image]
         total = bag.size + sum(item.size for item in files)
-        self._check_room(total)
+        self._check_room(2 * bag.size)  # packed, and not
         intake = archives.Intake(str(client.reference), folder)
         with self._progress.task(f"Pulling {client.reference}", total) as advance:
             tar = self._parts / bare(bag.digest)
@@ -75,17 +75,27 @@ class _Pulling:
             intake.unpack(tar, lambda amount: None)
             for item in files:
                 intake.expect(item.title, item.size)
-            alike: dict[str, list[registry.Descriptor]] = {}
-            for item in files:
-                alike.setdefault(item.digest, []).append(item)
+            alike = self._alike(files)
+            self._check_room(sum(items[0].size for items in alike if not self._is_here(items[0])))
 
             def bring(items: list[registry.Descriptor], advance: Callable[[int], None]) -> None:
                 self._bring(intake, items, advance)
 
-            registry.each(bring, list(alike.values()), advance)
+            registry.each(bring, alike, advance)
         if self._artifact.subject is not None:
             self._keep_manifest(intake, self._artifact.subject)
         return intake.received()
+
+    def _alike(self, files: Sequence[registry.Descriptor]) -> list[list[registry.Descriptor]]:
+        """The files by their content."""
+        alike: dict[str, list[registry.Descriptor]] = {}
+        for item in files:
+            alike.setdefault(item.digest, []).append(item)
+            if item.size != alike[item.digest][0].size:
+                raise VerificationFailed(
+                    f"{self._client.reference} has two sizes for {item.digest}.", "Nothing of it entered the home."
+                )
+        return list(alike.values())
 
     def _image(self) -> list[registry.Descriptor]:
         """Config and layers of the image, each once, by where an archive has them."""
@@ -111,10 +121,6 @@ class _Pulling:
     def _bring(self, intake: archives.Intake, items: list[registry.Descriptor], advance: Callable[[int], None]) -> None:
         """One content to all the places that it has in the bag: from the home, or from the registry."""
         first, *others = items
-        if any(item.size != first.size for item in others):
-            raise VerificationFailed(
-                f"{self._client.reference} has two sizes for {first.digest}.", "Nothing of it entered the home."
-            )
         place = intake.place(first.title)
         source = self._held(first.title)
         if source is not None and _take(source, place, first):
@@ -141,13 +147,17 @@ class _Pulling:
         places = {layout.WHEELS: home.wheels, layout.PACKAGES: home.packages}
         return places[folder] / rest if folder in places else None
 
-    def _check_room(self, total: int) -> None:
-        room = shutil.disk_usage(self._parts).free - archives.RESERVE
-        if total > room:
+    def _check_room(self, lacking: int) -> None:
+        if lacking > shutil.disk_usage(self._parts).free - archives.RESERVE:
             raise EnvironmentFailed(
-                f"There is no room for {self._client.reference}: it has {total:,} bytes.",
+                f"There is no room for {self._client.reference}: {lacking:,} bytes of it are not here yet.",
                 "Free some of the disk of the home, or pull into another NBSEAL_HOME.",
             )
+
+    def _is_here(self, item: registry.Descriptor) -> bool:
+        """In the home, or from an earlier attempt; by the looks of it, since only the room depends on that."""
+        places = [self._parts / bare(item.digest), self._held(item.title)]
+        return any(place and place.is_file() and place.stat().st_size == item.size for place in places)
 
 
 def _place(digest: str) -> str:

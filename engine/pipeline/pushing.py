@@ -48,15 +48,12 @@ def push(prefix: str, place: str, left_out: Sequence[str], home: Home, progress:
     client = registry.Client(reference, "pull,push")
     try:
         return _push(gathered, client, home, progress)
-    except _Spoiled as error:
+    except archives.Spoiled as error:
         if error.member.kind != "layer":
             raise refusal(error) from error
     progress.say("A layer of the image is damaged.")
     environments.find_damaged(gathered.layers, home)
     return _push(gather([prefix], left_out, home, progress), client, home, progress)
-
-
-_Spoiled = archives.Spoiled
 
 
 def _push(gathered: Gathered, client: registry.Client, home: Home, progress: Progress) -> Pushed:
@@ -91,7 +88,9 @@ def _push(gathered: Gathered, client: registry.Client, home: Home, progress: Pro
             try:
                 skipped = registry.send(client, contents, advance)
             except registry.Damaged as error:
-                raise _Spoiled(by_digest[error.content.digest]) from error
+                if error.content.digest not in by_digest:
+                    raise BadInput("The run cannot be packed: its tar cannot be read again.") from error
+                raise archives.Spoiled(by_digest[error.content.digest]) from error
             tagged = ""
             if subject:
                 tagged = f"image-{bare(run.record.image)[:12]}"

@@ -81,15 +81,15 @@ class _Coming:
         return self._have
 
     def run(self) -> None:
-        patience = self._client.patience()
+        patience, most = self._client.patience(), self._have
         while self._have < self._size:
-            before = self._have
             try:
                 self._receive(self._client.blob(self._digest, self._have))
                 if self._have < self._size:
                     raise Broken("it ends too early")
             except Broken as error:
-                if self._have > before:
+                if self._have > most:  # more than ever: what came twice is no progress
+                    most = self._have
                     patience.progressed()
                 patience.lose(error)
 

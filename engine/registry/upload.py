@@ -55,7 +55,7 @@ class _Upload:
     def __init__(self, client: Client, content: Content, file: BinaryIO, advance: Callable[[int], None]) -> None:
         self._client, self._content, self._file, self._advance = client, content, file, advance
         self._hasher, self._hashed = hashlib.sha256(), 0
-        self._location, self._part, self._sent = "", _PART, 0
+        self._location, self._part, self._sent, self._most = "", _PART, 0, 0
 
     def run(self) -> None:
         patience = self._client.patience()
@@ -65,7 +65,9 @@ class _Upload:
                     self._begin()
                 while self._content.size - self._sent > self._part:
                     self._send_part()
-                    patience.progressed()
+                    if self._sent > self._most:  # more than ever: what was sent twice is no progress
+                        self._most = self._sent
+                        patience.progressed()
                 self._finish()
                 return
             except Broken as error:

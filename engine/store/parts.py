@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from engine.digests import bare
@@ -14,25 +14,30 @@ from engine.files import locked, remove_tree
 from engine.settings import Home
 
 _PREFIX = "pull-"
-_LOCK = "pull.lock"
+_LOCK = "lock"
 #: Pieces of which nobody wanted the rest for so long (seconds) are removed.
 _STALE = 86_400
 
 
 @contextmanager
 def parts(home: Home, digest: str) -> Iterator[Path]:
-    """A folder for the pieces of ``digest``, ours until the block ends; one at a time in a home.
+    """A folder for the pieces of ``digest``, ours until the block ends.
 
-    It stays when the block ends for want of a network, or is interrupted or killed; else it is gone then.
+    It stays when the block ends for want of a network or of room, or is interrupted or killed; else it is gone then.
     """
-    with locked(home.temporary / _LOCK):
-        folder = home.temporary / f"{_PREFIX}{bare(digest)}"
-        _sweep(home, folder.name)
-        folder.mkdir(exist_ok=True)
+    folder = home.temporary / f"{_PREFIX}{bare(digest)}"
+    _sweep(home, folder.name)
+    with ExitStack() as stack:
+        while True:
+            with suppress(FileNotFoundError):  # its folder may go while we wait for it
+                stack.enter_context(locked(folder / _LOCK))
+                if (folder / _LOCK).exists():
+                    break
+            stack.close()
+        os.utime(folder)
         try:
             yield folder
         except (EnvironmentFailed, KeyboardInterrupt):
-            os.utime(folder)
             raise
         except BaseException:
             remove_tree(folder)
@@ -41,8 +46,12 @@ def parts(home: Home, digest: str) -> Iterator[Path]:
 
 
 def _sweep(home: Home, current: str) -> None:
-    for name in os.listdir(home.temporary):  # noqa: PTH208
-        if name.startswith(_PREFIX) and name != current:
-            with suppress(OSError):
-                if time.time() - (home.temporary / name).lstat().st_mtime > _STALE:
-                    remove_tree(home.temporary / name)
+    """Remove what is old and nobody's."""
+    with suppress(OSError):
+        for path in home.temporary.iterdir():
+            if path.name.startswith(_PREFIX) and path.name != current:
+                with suppress(OSError):
+                    if time.time() - path.lstat().st_mtime > _STALE:
+                        with locked(path / _LOCK, wait=False) as ours:
+                            if ours:
+                                remove_tree(path)
