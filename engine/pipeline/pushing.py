@@ -61,29 +61,18 @@ def _push(gathered: Gathered, client: registry.Client, home: Home, progress: Pro
     members = {member.path: member for member in gathered.members}
     image = {path: member for path, member in members.items() if path.startswith(f"{layout.IMAGE_BLOBS}/")}
     apart = _apart(gathered.members)
+    reference = client.reference if client.reference.tag else client.reference.tagged(run.record.id)
     home.temporary.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=home.temporary) as tar:  # without a name: who is killed leaves nothing
         attesting = Attesting(gathered, None, home, progress)
         bag = _pack(gathered, apart.keys() | image.keys(), attesting, tar, progress)
         subject = _subject(members)
-        annotations = {
-            registry.CREATED: archives.ended(run.record),
-            registry.RUN_ID: run.record.id,
-            registry.RUN_HASH: run.record.hash,
-            registry.RUN_SEAL: PREFIX + run.seal,
-        }
-        files = [
-            registry.Descriptor(registry.FILE, PREFIX + member.digest, member.size or 0, f"{layout.PAYLOAD}/{path}")
-            for path, member in sorted(apart.items())
-        ]
-        manifest = registry.render(registry.Artifact(bag, tuple(files), subject, annotations))
         by_digest = {PREFIX + member.digest: member for member in (*image.values(), *apart.values())}
         if subject:
             del by_digest[subject.digest]  # goes in as a manifest
         contents = [_content(member) for member in by_digest.values()]
         contents.append(registry.Content(bag.digest, bag.size, lambda: os.fdopen(os.dup(tar.fileno()), "rb")))
         contents.append(registry.EMPTY)
-        reference = client.reference if client.reference.tag else client.reference.tagged(run.record.id)
         with progress.task(f"Pushing to {reference}", sum(item.size for item in contents)) as advance:
             try:
                 skipped = registry.send(client, contents, advance)
@@ -91,16 +80,36 @@ def _push(gathered: Gathered, client: registry.Client, home: Home, progress: Pro
                 if error.content.digest not in by_digest:
                     raise BadInput("The run cannot be packed: its tar cannot be read again.") from error
                 raise archives.Spoiled(by_digest[error.content.digest]) from error
-            tagged = ""
-            if subject:
-                tagged = f"image-{bare(run.record.image)[:12]}"
-                client.put_manifest(tagged, b"".join(members[layout.image_blob(bare(subject.digest))].read()))
-            listed = client.put_manifest(reference.tag, manifest)
-            if subject and not listed:
-                registry.refer(client, manifest, subject.digest, annotations)
-    image_at = str(reference.tagged(tagged)).removeprefix(registry.SCHEME) if tagged else ""
+    image_at = ""
+    if subject:
+        named = reference.tagged(f"image-{bare(run.record.image)[:12]}")
+        client.name(named.tag, b"".join(members[layout.image_blob(bare(subject.digest))].read()))
+        image_at = str(named).removeprefix(registry.SCHEME)
+    manifest = registry.render(_artifact(run, bag, apart, subject))
+    if not registry.refer(client, manifest):
+        progress.say(f"{reference.registry} does not list the run among those of its image.")
+    client.name(reference.tag, manifest)
     digest, key, unsigned = sha256_bytes(manifest), attesting.key, attesting.unsigned
     return Pushed(reference, digest, gathered.contents, image_at, client.sent, skipped, key, unsigned)
+
+
+def _artifact(
+    run: archives.ArchivedRun,
+    bag: registry.Descriptor,
+    apart: Mapping[str, archives.Member],
+    subject: registry.Descriptor | None,
+) -> registry.Artifact:
+    files = [
+        registry.Descriptor(registry.FILE, PREFIX + member.digest, member.size or 0, f"{layout.PAYLOAD}/{path}")
+        for path, member in sorted(apart.items())
+    ]
+    annotations = {
+        registry.CREATED: archives.ended(run.record),
+        registry.RUN_ID: run.record.id,
+        registry.RUN_HASH: run.record.hash,
+        registry.RUN_SEAL: PREFIX + run.seal,
+    }
+    return registry.Artifact(bag, tuple(files), subject, annotations)
 
 
 def _apart(members: Sequence[archives.Member]) -> Mapping[str, archives.Member]:

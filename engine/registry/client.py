@@ -140,6 +140,11 @@ class Client:
         reply.body(_MAX_ERROR)
         return "OCI-Subject" in reply.headers
 
+    def name(self, tag: str, data: bytes) -> None:
+        """Give a manifest a tag. One that it has is left alone, because some registries let none be written twice."""
+        if self.manifest(tag) != data:
+            self.put_manifest(tag, data)
+
     def tags(self) -> list[str]:
         """Some runs' tags, for whoever named one that is not there; empty when they cannot be had."""
         try:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import json
+from collections.abc import Callable, Iterable
 
 from engine.digests import sha256_bytes
+from engine.errors import EnvironmentFailed
 from engine.registry import artifact
 from engine.registry.client import INDEX, Client
 from engine.registry.parallel import each
@@ -25,18 +27,25 @@ def send(client: Client, contents: Iterable[Content], advance: Callable[[int], N
     return sum(each(bring, list(wanted.values()), advance))
 
 
-def refer(client: Client, run: bytes, subject: str, annotations: Mapping[str, str]) -> bool:
-    """Enter a run into the list of what refers to its image, where the registry does not keep it (OCI's fallback).
+def refer(client: Client, run: bytes) -> bool:
+    """Store a run's manifest, not yet under a name, and see that it is among those that refer to its image.
 
-    Whether it is in the list. Two pushes at once can lose an entry there, so it is looked at again.
+    Where the registry does not keep that list itself, it is an index under a tag (OCI's fallback), in which two pushes
+    at once can lose an entry: so it is looked at again. False when the registry wants none of it.
     """
-    digest, tag = sha256_bytes(run), subject.replace(":", "-")
-    for _ in range(3):
-        try:
-            index = artifact.with_referrer(client.manifest(tag, accept=INDEX), digest, len(run), annotations)
-        except ValueError:
-            return False
-        if index is None:
-            return True
-        client.put_manifest(tag, index, INDEX)
-    return artifact.with_referrer(client.manifest(tag, accept=INDEX), digest, len(run), annotations) is None
+    digest = sha256_bytes(run)
+    listed = client.put_manifest(digest, run)
+    document = json.loads(run)
+    if listed or "subject" not in document:
+        return True
+    tag = document["subject"]["digest"].replace(":", "-")
+    try:
+        for _ in range(3):
+            there = client.manifest(tag, accept=INDEX)
+            index = artifact.with_referrer(there, digest, len(run), document["annotations"])
+            if index is None:
+                return True
+            client.put_manifest(tag, index, INDEX)
+    except (EnvironmentFailed, ValueError):  # tags that cannot be moved, or something else under that one
+        return False
+    return True

@@ -103,8 +103,10 @@ def _handler(registry: MemoryRegistry) -> type[BaseHTTPRequestHandler]:
             with registry.lock:
                 registry.asked.append(asked)
             try:
-                answer = registry.misbehave(asked) or self._answer(asked)
-                self._send(*answer)
+                answer = registry.misbehave(asked)
+                if answer is not None:
+                    self._body(asked, bytearray())
+                self._send(*(answer or self._answer(asked)))
             except (_Cut, OSError):
                 self.close_connection = True
 

@@ -74,7 +74,21 @@ def test_referrers_are_listed_where_the_registry_does_not(sample: Sample, regist
 def test_referrers_are_left_to_a_registry_that_keeps_them(sample: Sample, registry: MemoryRegistry) -> None:
     registry.knows_referrers = True
     pushed(sample.home, sample.one.id, registry)
-    assert registry.count("PUT", "/manifests/") == 2
+    assert registry.count("PUT", "/manifests/") == 3  # the image, the run by its digest, its tag
+    assert not any(name.startswith("sha256-") for name in registry.manifests)
+
+
+def test_tags_that_cannot_be_moved_are_no_obstacle(sample: Sample, registry: MemoryRegistry) -> None:
+    def immutable(asked: Asked) -> tuple[int, dict[str, str], bytes] | None:
+        name = asked.path.rpartition("/manifests/")[2]
+        taken = asked.method == "PUT" and name in registry.manifests and not name.startswith("sha256:")
+        return (403, {}, b"") if taken else None
+
+    registry.misbehave = immutable
+    for run in (sample.one, sample.other, sample.one):
+        pushed(sample.home, run.id, registry)
+    with pytest.raises(EnvironmentFailed):
+        pushed(sample.home, sample.one.id, registry, f":{sample.other.id}")
 
 
 def test_what_is_there_is_not_sent_again(sample: Sample, registry: MemoryRegistry) -> None:
