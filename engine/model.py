@@ -430,3 +430,23 @@ class Seal:
             "bad": "bad signature",
         }[self.signature]
         return f"{told}: {self.reason}" if self.reason else told
+
+
+# --- the audit ---------------------------------------------------------------------------------
+
+Standing = Literal["proven", "claimed", "missing", "wrong", "unchecked"]
+#: In the order in which they are counted.
+STANDINGS: tuple[Standing, ...] = ("proven", "claimed", "missing", "wrong", "unchecked")
+Question = Literal["who", "what", "when", "from which bytes"]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of an audit. ``by`` is what proves it, who claims it, or why it is missing, wrong or not checked."""
+
+    name: str  # which several runs of an archive have once each
+    subject: str  # "run <id>", "image <id>"; empty for the whole archive
+    question: Question
+    statement: str
+    state: Standing
+    by: str

@@ -38,6 +38,7 @@ class Word:
     what: Literal["signature", "provenance", "ledger", "timestamp"]
     state: Literal["trusted", "unknown", "absent"]
     by: str = ""
+    when: str = ""  # of a time stamp
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ class Judge:
             }[info.message_imprint.hash_algorithm.dotted_string]
             if info.message_imprint.message != hashlib.new(algorithm, self._signed).digest():
                 raise ValueError("it is about other bytes")
-            return Word("timestamp", "unknown", f"for {info.gen_time:%Y-%m-%d %H:%M:%S} UTC")
+            return Word("timestamp", "unknown", when=f"{info.gen_time:%Y-%m-%d %H:%M:%S} UTC")
         except Exception as error:  # a parser in Rust, of bytes that may be anything
             raise self._received.refused(path, f"is no timestamp of this archive: {error}") from None
 

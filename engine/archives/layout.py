@@ -22,6 +22,8 @@ MANIFEST = "manifest-sha256.txt"
 TAG_MANIFEST = "tagmanifest-sha256.txt"
 #: What the tag manifest covers.
 TAG_FILES = (BAG_INFO, BAGIT, MANIFEST)
+#: The label under which bag-info.txt says what wrote the archive.
+SOFTWARE = "Bag-Software-Agent"
 DECLARATION = b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n"
 
 # --- the payload ------------------------------------------------------------------------------

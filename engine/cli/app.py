@@ -431,6 +431,24 @@ def pull(
     return sharing.pull(place, as_json=as_json)
 
 
+@app.command()
+def audit(
+    what: Annotated[str, typer.Argument(metavar="FILE|RUN", help="An archive, or a run's id or hash.")],
+    require: Annotated[
+        list[str] | None,
+        typer.Option("--require", metavar="NAME,...", help="Lines that have to be proven, as signature,timestamp."),
+    ] = None,
+    page: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write the checklist as a page for any browser.")
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """List who, what, when and from which bytes; each proven, claimed, missing or wrong."""
+    from engine.cli import auditing
+
+    return auditing.audit(what, auditing.required(require or []), page, as_json=as_json)
+
+
 @base.command(name="build")
 def base_build(
     repin: Annotated[bool, typer.Option("--repin", help="Take today's Debian package versions.")] = False,

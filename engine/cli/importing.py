@@ -108,7 +108,7 @@ def _tell(word: Word) -> None:
     """One attestation, and why it counts or not. Of a time stamp is checked what it is about, and not whose it is."""
     if word.what == "timestamp":
         if word.state != "absent":
-            say(f"{_NAMES[word.what]}: {clean_text(word.by)}; whose it is was not checked (see `openssl ts -verify`)")
+            say(f"{_NAMES[word.what]}: for {word.when}; whose it is was not checked (see `openssl ts -verify`)")
         return
     if word.what == "provenance" and word.state == "absent":
         return

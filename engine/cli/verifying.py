@@ -9,11 +9,11 @@ from typing import Any
 from cattrs import unstructure
 
 from engine import pipeline
+from engine.cli.pages import write_page
 from engine.cli.show import explain, judge, seal_json
 from engine.cli.signers import unlock
 from engine.cli.terminal import Terminal, print_json
 from engine.errors import BadInput
-from engine.files import write_atomic
 from engine.model import VERDICTS, Comparison, Record, Verdict
 from engine.results import NORMALISER_NAMES, TOLERANCE, Rules, clean_text
 from engine.settings import find_home
@@ -79,14 +79,7 @@ def verify(
         found = pipeline.verify(run, other, rules, home, terminal)
     terminal.clear()
     if page is not None:
-        if not page.parent.is_dir():
-            raise BadInput(
-                f"There is no folder {page.parent} to write the page to.", "Make it, or choose another path."
-            )
-        try:
-            write_atomic(page, found.page(found.causes).encode())
-        except OSError as error:
-            raise BadInput(f"The page {page} cannot be written: {error.strerror}.", "Choose another path.") from error
+        write_page(page, found.page(found.causes))
     seals = {side.id: pipeline.look(side, home).seal for side in (found.run, found.other) if side}
     if as_json:
         sides = {"run": found.run.id, "other": found.other.id if found.other else None, "hash": found.run.hash}

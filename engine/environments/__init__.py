@@ -1,6 +1,6 @@
 """Requirements become a lock, a lock becomes wheels, wheels on a base become an image."""
 
-from engine.environments.archived import archived_base, ingredients, keep_archived_image
+from engine.environments.archived import archived_base, check_locked, ingredients, keep_archived_image
 from engine.environments.base import build_base, ensure_base, list_bases, load_base
 from engine.environments.base_archive import export_base, import_base
 from engine.environments.base_record import base_files
@@ -19,6 +19,7 @@ __all__ = [
     "build",
     "build_base",
     "check_index",
+    "check_locked",
     "check_wheels",
     "ensure_base",
     "export_base",

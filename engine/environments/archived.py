@@ -12,8 +12,9 @@ from engine.environments.base_archive import check_base, diff_ids
 from engine.environments.base_record import ARCHIVED, MAX_RECORD_BYTES
 from engine.environments.debian import kept_path
 from engine.environments.layers import wheel_file
+from engine.environments.lockfile import marker_environment, parse_lock
 from engine.environments.recorded import check_wheels
-from engine.errors import BadInput, VerificationFailed
+from engine.errors import BadInput, EnvironmentFailed, VerificationFailed
 from engine.files import read_regular
 from engine.model import Base, Image, Layer, Wheel
 from engine.settings import Home
@@ -48,6 +49,19 @@ def ingredients(home: Home, base: Base, wheels: Sequence[Wheel]) -> tuple[set[st
     wheel_paths = {str(wheel_file(wheel, home).relative_to(home.wheels)) for wheel in (*wheels, *base.harness)}
     package_paths = {str(kept_path(package, home).relative_to(home.packages)) for package in base.packages}
     return wheel_paths, package_paths
+
+
+def check_locked(text: str, wheels: Sequence[Wheel], base: Base) -> None:
+    """VerificationFailed unless a lock allows exactly these wheels: one file for each of its distributions."""
+    try:
+        entries = {entry.name: entry for entry in parse_lock(text, marker_environment(base))}
+    except EnvironmentFailed as error:
+        raise VerificationFailed(f"requirements.lock is no lock: {error.message}", _HINT) from None
+    for wheel in wheels:
+        if wheel.name not in entries or wheel.sha256 not in entries[wheel.name].hashes:
+            raise VerificationFailed(f"requirements.lock does not allow the wheel {wheel.filename}.", _HINT)
+    if lacking := sorted(entries.keys() - {wheel.name for wheel in wheels}):
+        raise VerificationFailed(f"The image has no wheel of {lacking[0]}, which requirements.lock names.", _HINT)
 
 
 def keep_archived_image(home: Home, image: Image, config: bytes, layers: Sequence[tuple[str, int]], base: Base) -> None:

@@ -1,6 +1,8 @@
 """The stages composed: the only place that knows more than one of them."""
 
 from engine.pipeline.archiving import Archived, archive
+from engine.pipeline.auditing import NAMES as AUDITED
+from engine.pipeline.auditing import Audit, audit_archive, audit_run
 from engine.pipeline.diagnosing import diagnose
 from engine.pipeline.differing import Diff, Row, compare, diff
 from engine.pipeline.environment import (
@@ -36,7 +38,9 @@ from engine.pipeline.story import Request, rerun, rerun_with, run
 from engine.pipeline.verifying import evidence_of, verify, verify_stored
 
 __all__ = [
+    "AUDITED",
     "Archived",
+    "Audit",
     "Diff",
     "Imported",
     "Pulled",
@@ -49,6 +53,8 @@ __all__ = [
     "Wanted",
     "archive",
     "archive_older",
+    "audit_archive",
+    "audit_run",
     "base_build",
     "base_export",
     "base_import",

@@ -9,7 +9,7 @@ from pathlib import Path
 from engine import __version__, archives, environments, signing
 from engine.archives import layout
 from engine.errors import BadInput, EnvironmentFailed, NbsealError, VerificationFailed
-from engine.pipeline.gathering import NO_WHEELS, Gathered, gather
+from engine.pipeline.gathering import NO_WHEELS, Gathered, bag_info, gather
 from engine.progress import Progress
 from engine.settings import Home
 
@@ -48,7 +48,7 @@ def archive(
 
 def _write(gathered: Gathered, output: Path, tsa: str | None, home: Home, progress: Progress) -> Archived:
     contents, attest = gathered.contents, Attesting(gathered, tsa, home, progress)
-    written = archives.write(output, contents.name, gathered.members, archives.bag_info(contents), attest, progress)
+    written = archives.write(output, contents.name, gathered.members, bag_info(contents), attest, progress)
     return Archived(output, contents, written, attest.key, attest.unsigned, tsa is not None)
 
 

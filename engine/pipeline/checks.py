@@ -35,7 +35,7 @@ class Checks:
         except NbsealError as error:
             refusal = _refusal(error, self._source)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
-            reason = _printable(f"{type(error).__name__} {error}")[:200]
+            reason = printable(f"{type(error).__name__} {error}")[:200]
             refusal = VerificationFailed(f"{self._source} holds a damaged document: {reason}.", HINT)
         else:
             self.passed.add((name, subject))
@@ -51,10 +51,10 @@ HINT = "Nothing of it entered the home. Take the file from where it was made."
 
 def _refusal(error: NbsealError, source: str) -> VerificationFailed:
     if isinstance(error, BadInput):  # a document that another stage could not read: here, a forged one
-        return VerificationFailed(f"{source}: {_printable(error.message)}", HINT)
-    return VerificationFailed(_printable(error.message), error.hint)  # it may cite the document that it is about
+        return VerificationFailed(f"{source}: {printable(error.message)}", HINT)
+    return VerificationFailed(printable(error.message), error.hint)  # it may cite the document that it is about
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """A text that cites an archive, without what a terminal would obey or could not show."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from engine import archives, daemon, environments, results, store
+from engine import __version__, archives, daemon, environments, results, store
 from engine.archives import layout
 from engine.digests import bare, sha256_bytes
-from engine.errors import EnvironmentFailed, VerificationFailed
+from engine.errors import BadInput, EngineUnavailable, EnvironmentFailed, VerificationFailed
 from engine.files import read_regular
-from engine.model import Base, DebianPackage, Image, Layer, Wheel
+from engine.model import Base, DebianPackage, Image, Layer, Record, Wheel
 from engine.pipeline.plan import Plan, recorded_plan
 from engine.pipeline.reading import recorded
 from engine.progress import Progress
@@ -47,12 +47,22 @@ class Gathered:
     vouched: store.Vouched
 
 
-def gather(prefixes: Sequence[str], left_out: Sequence[str], home: Home, progress: Progress) -> Gathered:
-    """Find everything; what is gone and can be made again is. Nothing large is read."""
-    runs = {run.told.record.id: run for run in (_run(prefix, home, progress) for prefix in prefixes)}
+def gather(
+    prefixes: Sequence[str], left_out: Sequence[str], home: Home, progress: Progress, *, as_it_is: bool = False
+) -> Gathered:
+    """Find everything; what is gone and can be made again is. Nothing large is read.
+
+    With ``as_it_is`` nothing in the home is settled, healed or made again: EngineUnavailable when the image is gone.
+    """
+    look, connect = (_look, _refuse) if as_it_is else (recorded, daemon.connect)
+    runs = {run.told.record.id: run for run in (_run(*look(prefix, home, progress)) for prefix in prefixes)}
     ordered = [runs[identity] for identity in sorted(runs)]
-    vouched = store.vouch(home, {run.told.record.id: f"sha256:{run.told.seal}" for run in ordered})
-    missing = [item for run in ordered for item in _missing(run, vouched, left_out)]
+    vouched = store.vouch(home, {run.told.record.id: f"sha256:{run.told.seal}" for run in ordered}, heal=not as_it_is)
+    missing = [
+        item
+        for run in ordered
+        for item in lacking(run.told.record, run.folder, left_out, in_ledger=run.told.record.id in vouched.proofs)
+    ]
     contents = archives.Contents(tuple(run.told for run in ordered), tuple(left_out), tuple(missing))
     found: dict[str, archives.Member] = {}
     for run in ordered:
@@ -68,23 +78,42 @@ def gather(prefixes: Sequence[str], left_out: Sequence[str], home: Home, progres
     layers: tuple[Layer, ...] = ()
     if "image" not in left_out:
         whole = [
-            archives.WholeImage(*environments.hold_image(image, home, daemon.connect, progress))
-            for image in images.values()
+            archives.WholeImage(*environments.hold_image(image, home, connect, progress)) for image in images.values()
         ]
         layers = tuple({layer.diff_id: layer for item in whole for layer in item.image.layers}.values())
         found.update(archives.image_members(whole, partial(environments.layer_file, home=home)))
     folders = sorted({path.partition("/")[0] for path in found} - {layout.RUNS})
-    for name, data in (
-        (layout.README, archives.readme(contents).encode()),
-        (layout.CRATE, archives.crate(contents, folders)),
-        (layout.CONTENTS, archives.to_json(contents)),
-    ):
+    for name, data in documents(contents, folders).items():
         found[name] = archives.of_bytes(name, data)
     return Gathered(contents, tuple(found.values()), layers, vouched)
 
 
-def _run(prefix: str, home: Home, progress: Progress) -> _Run:
-    record, folder = recorded(prefix, home, progress)
+def documents(contents: archives.Contents, folders: Sequence[str]) -> dict[str, bytes]:
+    """What an archive with these folders beside runs/ says of itself."""
+    return {
+        layout.README: archives.readme(contents).encode(),
+        layout.CRATE: archives.crate(contents, folders),
+        layout.CONTENTS: archives.to_json(contents),
+    }
+
+
+def _look(prefix: str, home: Home, progress: Progress) -> tuple[Record, store.RunDirectory]:
+    """A run as it lies there, whose files are as they were recorded."""
+    record = store.load_record(home, store.find_run(home, prefix))
+    if record.status == "running":
+        raise BadInput(
+            f"Run {record.id} has not ended.", "Wait until it has; `nbseal runs` settles what was broken off."
+        )
+    folder = store.open_run(home, record.id)
+    store.verify_run(folder, record)
+    return record, folder
+
+
+def _refuse() -> daemon.Engine:
+    raise EngineUnavailable("Layers of the image are gone.", "`nbseal rerun --image-only` makes them again.")
+
+
+def _run(record: Record, folder: store.RunDirectory) -> _Run:
     plan = recorded_plan(record, folder)
     if record.image != plan.image.id:
         raise VerificationFailed(f"Run {record.id} names another image than its hash covers.", _FORGED)
@@ -100,13 +129,15 @@ def _run(prefix: str, home: Home, progress: Progress) -> _Run:
     return _Run(plan, folder, archives.ArchivedRun(record, seal, files, packed))
 
 
-def _missing(run: _Run, vouched: store.Vouched, left_out: Sequence[str]) -> Iterator[archives.Missing]:
-    record = run.told.record
-    for item in run.plan.inputs:
+def lacking(
+    record: Record, folder: store.RunDirectory, left_out: Sequence[str], *, in_ledger: bool
+) -> Iterator[archives.Missing]:
+    """What belongs to a run and is in no archive of it; ``in_ledger`` says whether the ledger has its seal."""
+    for item in record.inputs:
         if not item.kept and "inputs" not in left_out:
             yield archives.Missing(f"input {item.target} of run {record.id}", "it was too large to be kept")
     try:
-        irregular = store.read_irregular(run.folder)
+        irregular = store.read_irregular(folder)
     except (OSError, ValueError, RecursionError):
         raise VerificationFailed(f"The {store.IRREGULAR} of run {record.id} is no list of paths.", _FORGED) from None
     for path, (kind, reason) in irregular.items():
@@ -116,7 +147,7 @@ def _missing(run: _Run, vouched: store.Vouched, left_out: Sequence[str]) -> Iter
     if count:
         what = f"{count} links, empty folders or special files of run {record.id}"
         yield archives.Missing(what, f"a bag holds files only; its {store.IRREGULAR} names them")
-    if record.id not in vouched.proofs:
+    if not in_ledger:
         yield archives.Missing(archives.told_missing(record.id), "the ledger has no entry with its seal")
 
 
@@ -137,11 +168,22 @@ def _files(run: _Run) -> Iterator[archives.Member]:
     for name in (store.MANIFEST, store.SIGNATURE):
         if (path / name).is_file():
             yield archives.of_bytes(f"{folder}/{name}", read_regular(path / name, _MAX_MANIFEST), "run")
-    title = f"{record.notebook} · {record.id}"
-    yield archives.of_text(
-        layout.page(record.id),
-        lambda: results.render_html(results.read_executed(run.folder.executed), title),
-    )
+    yield archives.of_text(layout.page(record.id), lambda: page_of(record, run.folder))
+
+
+def page_of(record: Record, folder: store.RunDirectory) -> str:
+    """A run's executed notebook as a page."""
+    return results.render_html(results.read_executed(folder.executed), f"{record.notebook} · {record.id}")
+
+
+def software() -> str:
+    """What writes archives: of two that are the same, documents of the same runs are the same bytes."""
+    return f"nbseal {__version__} ({', '.join(results.renderers())})"
+
+
+def bag_info(contents: archives.Contents) -> list[tuple[str, str]]:
+    """What bag-info.txt says beside the size."""
+    return [*archives.bag_info(contents), (layout.SOFTWARE, software())]
 
 
 def _blobs(run: _Run, left_out: Sequence[str], home: Home) -> Iterator[archives.Member]:

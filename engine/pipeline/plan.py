@@ -58,27 +58,30 @@ def derived_plan(old: Record, kept: store.RunDirectory, assignments: tuple[str, 
     """
     plan = recorded_plan(old, kept)
     original = notebooks.read(kept.original)
-    flags = notebooks.find_flags(original)
-
-    def copy(values: tuple[FlagValue, ...]) -> Notebook:
-        return notebooks.neutralise(notebooks.substitute(original, flags, values))
-
-    before = notebooks.bind(flags, (), plan.spec.flags)
-    try:
-        same = before == plan.spec.flags and notebooks.notebook_digest(copy(before)) == plan.spec.notebook
-    except (BadInput, ValueError):  # forged values: they cannot be written, or are no literals
-        same = False
-    if not same:
+    if not gives(original, plan.spec):
         raise VerificationFailed(
             f"The notebook that run {old.id} keeps does not give what was run.",
             "It was changed, or another version of nbseal finds other flags in it; give the notebook itself to "
             "`nbseal run`.",
         )
-    values = notebooks.bind(flags, assignments, before)
-    notebook = copy(values)
+    values = notebooks.bind(notebooks.find_flags(original), assignments, plan.spec.flags)
+    notebook = _copy(original, values)
     return replace(
         plan,
         spec=replace(plan.spec, notebook=notebooks.notebook_digest(notebook), flags=values),
         notebook=notebook,
         flags=values,
     )
+
+
+def gives(original: Notebook, spec: Spec) -> bool:
+    """Whether the user's own notebook with the flags of a spec is, once more, the notebook of that spec."""
+    try:
+        values = notebooks.bind(notebooks.find_flags(original), (), spec.flags)
+        return values == spec.flags and notebooks.notebook_digest(_copy(original, values)) == spec.notebook
+    except (BadInput, ValueError):  # forged values: they cannot be written, or are no literals
+        return False
+
+
+def _copy(original: Notebook, values: tuple[FlagValue, ...]) -> Notebook:
+    return notebooks.neutralise(notebooks.substitute(original, notebooks.find_flags(original), values))

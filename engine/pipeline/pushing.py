@@ -17,7 +17,7 @@ from engine.digests import PREFIX, bare, sha256_bytes
 from engine.errors import BadInput
 from engine.files import open_regular
 from engine.pipeline.archiving import Attesting, refusal
-from engine.pipeline.gathering import Gathered, gather
+from engine.pipeline.gathering import Gathered, bag_info, gather
 from engine.progress import Progress
 from engine.settings import Home
 
@@ -135,7 +135,7 @@ def _pack(
     total = sum(member.size or 0 for member in gathered.members if member.path not in apart)
     try:
         with progress.task(f"Packing {contents.name}", total) as advance:
-            info = archives.bag_info(contents)
+            info = bag_info(contents)
             archives.write_around(tar, contents.name, gathered.members, apart, info, attesting, advance)
     except OSError as error:
         raise BadInput(

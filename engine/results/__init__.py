@@ -1,5 +1,6 @@
 """What came out of a run: scalars, files, pictures, the comparison with another run, and how it is shown."""
 
+from engine.results.audit_page import render_audit
 from engine.results.causes import CHANGED, FREE, HELD, ORIGIN, PLAIN, Trial, Trials, infer, is_worse
 from engine.results.cell_changes import cell_changes
 from engine.results.changes import Change, run_changes, text_changes
@@ -8,7 +9,7 @@ from engine.results.executed import read_executed, read_stored
 from engine.results.files import harvest_files, read_output
 from engine.results.judging import TOLERANCE, Rules
 from engine.results.normalisers import NAMES as NORMALISER_NAMES
-from engine.results.page import render_html
+from engine.results.page import render_html, renderers
 from engine.results.pictures import harvest_pictures
 from engine.results.scalars import harvest_scalars, json_number, last_values
 from engine.results.text import clean_text, text_log
@@ -44,8 +45,10 @@ __all__ = [
     "read_output",
     "read_stored",
     "read_trace",
+    "render_audit",
     "render_comparison",
     "render_html",
+    "renderers",
     "run_changes",
     "text_changes",
     "text_log",

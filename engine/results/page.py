@@ -67,6 +67,13 @@ def render_html(document: Json, title: str) -> str:
     return str(page)
 
 
+def renderers() -> tuple[str, ...]:
+    """The packages, with their versions, that decide what a page looks like."""
+    from importlib.metadata import version
+
+    return tuple(f"{name} {version(name)}" for name in ("nbconvert", "jinja2", "mistune", "pygments", "bleach"))
+
+
 def _shown(document: Json) -> Json:
     """What the page shows, built anew: no metadata, attribute or type that we do not know gets into a template."""
     budget = [MAX_PAGE]

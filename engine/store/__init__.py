@@ -1,7 +1,7 @@
 """The home: source snapshots, inputs and runs by digest and id, and an index over them."""
 
 from engine.store.blobs import blob_path
-from engine.store.directory import RunDirectory, open_run, read_log, read_source
+from engine.store.directory import RunDirectory, open_run, read_log, read_source, scalar_lines
 from engine.store.fsck import fsck
 from engine.store.histories import Comment, History
 from engine.store.incoming import Arrival, is_known, receiving, staged, take_in
@@ -25,7 +25,7 @@ from engine.store.record import new_id, now, plain_flags, read_record, record_to
 from engine.store.report import Finding, Report, counted
 from engine.store.runs import adopt, begin_run, discard, publish, sweep, verify_run
 from engine.store.seal import IRREGULAR, MANIFEST, SIGNATURE, read_irregular
-from engine.store.sealing import known_keys, logged_seal, read_seal, sealed_files, verify_sealed
+from engine.store.sealing import known_keys, logged_seal, read_seal, sealed_digests, sealed_files, verify_sealed
 from engine.store.source import checkout, find_project_root, folder_in, snapshot
 from engine.store.vouching import Vouched, vouch
 
@@ -85,6 +85,8 @@ __all__ = [
     "receiving",
     "record_to_json",
     "restore_irregular",
+    "scalar_lines",
+    "sealed_digests",
     "sealed_files",
     "snapshot",
     "staged",

@@ -48,9 +48,12 @@ class Arrival:
 
 
 @contextmanager
-def receiving(home: Home) -> Iterator[Path]:
-    """An empty folder on the home's file system, ours until the block ends, and gone then."""
-    finish_imports(home)
+def receiving(home: Home, *, finish: bool = True) -> Iterator[Path]:
+    """An empty folder on the home's file system, ours until the block ends, and gone then.
+
+    What killed processes left there goes first; an import that was decided is carried on when ``finish`` is set.
+    """
+    finish_imports(home, carry_on=finish)
     new = home.temporary / f"{_NEW}{secrets.token_hex(8)}"
     new.mkdir(parents=True)
     with locked(new / _LOCK):  # before it has its name: nobody sees it without its owner
@@ -93,7 +96,7 @@ def take_in(home: Home, folder: Path, arrivals: Sequence[Arrival]) -> None:
     _finish(home, folder)
 
 
-def finish_imports(home: Home) -> tuple[str, ...]:
+def finish_imports(home: Home, *, carry_on: bool = True) -> tuple[str, ...]:
     """Carry on, or clear away, what killed imports left; what was carried on, in words."""
     told: list[str] = []
     try:
@@ -112,6 +115,8 @@ def finish_imports(home: Home) -> tuple[str, ...]:
                     continue
                 if not (folder / _JOURNAL).exists():
                     remove_tree(folder)
+                    continue
+                if not carry_on:
                     continue
                 told += [
                     f"The import of run {run} had been broken off; it is done now." for run in _finish(home, folder)

@@ -106,6 +106,14 @@ def sealed_files(run: RunDirectory, record: Record) -> dict[str, tuple[str, int]
     return {path: (prepared.sealed[path], size) for path, size in prepared.sizes.items()}
 
 
+def sealed_digests(run: RunDirectory) -> dict[str, str]:
+    """The 64 hex digits of every file that the manifest of a run names; nothing is compared."""
+    try:
+        return manifests.parse_manifest(manifests.read_manifest(run) or b"")
+    except ValueError as error:
+        raise VerificationFailed(f"The manifest of run {run.id} is none: {error}.") from None
+
+
 def verify_sealed(run: RunDirectory, record: Record, seal: str) -> None:
     """Hold all of a run's directory against a seal that is known from elsewhere; VerificationFailed names a fault."""
     prepared = check(run, record, History("ended", seal=seal), project=True)

@@ -29,10 +29,11 @@ class Vouched:
     proofs: Mapping[str, tuple[int, tuple[bytes, ...]]]
 
 
-def vouch(home: Home, seals: Mapping[str, str]) -> Vouched:
+def vouch(home: Home, seals: Mapping[str, str], *, heal: bool = True) -> Vouched:
     """All that the ledger has of these runs, whose seals are given; VerificationFailed when it does not fit itself."""
-    with suppress(OSError):  # a home that can only be read
-        ledger.heal(home)
+    if heal:
+        with suppress(OSError):  # a home that can only be read
+            ledger.heal(home)
     with ExitStack() as held:
         with suppress(OSError):
             held.enter_context(locked(files.lock_path(home)))

@@ -125,7 +125,8 @@ def run(
         inputs=inputs,
     )
     document = notebooks.to_document(original)
-    with store.begin_run(home, record, original.original, document, "numpy==1.0\n", source) as place:
+    lock = "".join(f"{item.name}=={item.version} --hash={item.sha256}\n" for item in image.wheels)
+    with store.begin_run(home, record, original.original, document, lock, source) as place:
         (place.spool / "executed.ipynb").write_text(json.dumps(document))
         (place.project / "out.txt").write_text("out")
         (work or ordinary)(place.project)

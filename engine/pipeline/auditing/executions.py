@@ -1,0 +1,213 @@
+"""The lines about each run of an archive: its record, from which bytes it came, who ran it and when, what came out."""
+
+from __future__ import annotations
+
+from engine.archives import layout
+from engine.digests import bare
+from engine.model import Record, Seal
+from engine.pipeline.auditing import again
+from engine.pipeline.auditing.tally import Tally, Verdict, claimed, missing, proven
+from engine.pipeline.auditing.whole import made_again, signer
+from engine.pipeline.checks import Checks, Named
+from engine.pipeline.examining import Examined, ExaminedRun
+
+
+def tell(examined: Examined, run: ExaminedRun, checks: Checks, tally: Tally) -> None:
+    """All lines about one run."""
+    Told(examined, run, checks, tally).tell()
+
+
+class Told:
+    """One run's lines; its name is what each is about."""
+
+    def __init__(self, examined: Examined, run: ExaminedRun, checks: Checks, tally: Tally) -> None:
+        self._examined, self._run, self._checks, self._tally = examined, run, checks, tally
+        self._id = run.listed.id
+        self._subject = f"run {self._id}"
+
+    def tell(self) -> None:
+        record = self._run.record
+        if record is None:
+            self._tally.add(
+                "hash",
+                self._subject,
+                "what",
+                "the record is that of the hash",
+                missing(""),
+                own=[self._check("record")],
+            )
+            return
+        self._what(record)
+        self._who(record)
+        self._when(record)
+        self._bytes(record)
+        self._result(record)
+
+    def _check(self, name: str) -> Named:
+        return name, self._id
+
+    def _whom(self) -> str:
+        """Who vouches for what the record says: who sealed the run, else who signed the archive."""
+        seal: Seal | None = self._run.seal
+        sealed = {self._check("seal"), self._check("seal-signature")} <= self._checks.passed
+        if seal is not None and sealed and seal.signature == "trusted":
+            return seal.signer
+        if seal is not None and sealed and seal.signature == "unknown":
+            return f"the holder of the key {seal.signer}"
+        return signer(self._examined, self._checks)
+
+    def _what(self, record: Record) -> None:
+        self._tally.add(
+            "hash", self._subject, "what",
+            f"{bare(record.hash)[:12]} is the hash of notebook, flags, source, inputs, image and environment",
+            proven("recomputing it of the record, notebook.ipynb and source.json"),
+            own=[self._check("record"), self._check("hash")],
+        )  # fmt: skip
+        self._tally.add(
+            "seal", self._subject, "what", "its files are those that its seal covers, and no others",
+            proven(f"its manifest, recomputed; the seal is {self._run.listed.seal}"), own=[self._check("seal")],
+        )  # fmt: skip
+
+    def _who(self, record: Record) -> None:
+        seal = self._run.seal
+        if seal is None or seal.signature in ("unsigned", "bad"):
+            verdict = missing((seal.reason if seal else "") or "the seal is not signed")
+        elif seal.signature == "trusted":
+            verdict = proven(f"the signature of its seal by {seal.signer}")
+        else:
+            verdict = claimed(f"the holder of the key {seal.signer}: it is not in allowed_signers of this home")
+        self._tally.add(
+            "seal-signature", self._subject, "who", "its seal is signed", verdict,
+            own=[self._check("seal-signature")], after=[self._check("seal")],
+        )  # fmt: skip
+        host = record.outcome.host if record.outcome else {}
+        where = ", ".join(str(host[name])[:80] for name in ("cpu", "kernel", "engine") if host.get(name))
+        self._tally.add(
+            "host", self._subject, "who", f"it was executed on {where or 'a host that the record does not describe'}",
+            claimed(self._whom()), after=[self._check("seal")],
+        )  # fmt: skip
+
+    def _when(self, record: Record) -> None:
+        outcome = record.outcome
+        began, ended = (outcome.started or record.created, outcome.finished) if outcome else (record.created, "")
+        stamp = self._examined.words.get("timestamp")
+        bound = (
+            f"; it ended before {stamp.when}, when the archive existed" if stamp and stamp.state == "trusted" else ""
+        )
+        self._tally.add(
+            "times", self._subject, "when", f"it began {began[:40]} and ended {ended[:40] or 'at an unknown time'}",
+            claimed(f"the clock of the executing host, told by {self._whom()}{bound}"), after=[self._check("seal")],
+        )  # fmt: skip
+        entries = self._checks.run("entries", self._id, again.check_entries, self._examined, self._run, record)
+        origin, word = self._run.origin, self._examined.words.get("ledger")
+        statement = "its end is in the ledger"
+        if origin.index is None:
+            verdict = missing("there is no proof that the ledger has its end")
+        else:
+            statement = f"its end is entry {origin.index} of {origin.ledger}"
+            if word is not None and word.state == "trusted":
+                verdict = proven(f"the proof that it is under the checkpoint signed by {word.by}")
+            else:
+                verdict = claimed(
+                    "whoever wrote the ledger: the proof holds, but its checkpoint counts for nobody here"
+                )
+        own = [self._check("ledger-entries"), self._check("inclusion"), self._check("entries")]
+        self._tally.add("inclusion", self._subject, "when", statement, verdict, own=own, after=[("ledger", "")])
+        others = [str(entry.get("kind"))[:20] for entry in entries or () if entry != origin.entry]
+        if others:
+            self._tally.add(
+                "trail", self._subject, "when", f"the ledger also has of it: {', '.join(others[:20])}",
+                claimed(f"{signer(self._examined, self._checks)}: only its end has a proof"), after=own,
+            )  # fmt: skip
+
+    def _bytes(self, record: Record) -> None:
+        plan, listing = self._run.plan, self._examined.listing
+        hashed = [self._check("hash"), self._check("seal")]
+        same = plan and self._checks.run("notebook", self._id, again.check_notebook, self._examined, self._run, plan)
+        flags = ", ".join(f"{flag.name}={flag.literal}"[:60] for flag in record.flags[:8]) or "no flags"
+        self._tally.add(
+            "notebook", self._subject, "from which bytes",
+            f"the notebook as run is original.ipynb with {flags}", made_again(
+                self._examined, self._checks, same=bool(same), whom=self._whom()
+            ), own=[self._check("notebook")], after=hashed,
+        )  # fmt: skip
+        digests = [*hashed, ("digests", layout.BLOBS)]
+        count = len(plan.source.files) if plan else 0
+        self._tally.add(
+            "source", self._subject, "from which bytes", f"the {count:,} source files are there",
+            proven(f"their bytes, which give {record.source[:80]}"), own=[self._check("source")], after=digests,
+        )  # fmt: skip
+        self._inputs(record, digests, left_out=bool(listing and "inputs" in listing.left_out))
+        base = self._examined.bases.get(record.base)
+        if plan is not None and base is not None:
+            self._checks.run("lock", self._id, again.check_lock, record, plan, base)
+        self._tally.add(
+            "lock", self._subject, "from which bytes", f"requirements.lock allows its {len(record.wheels)} wheels",
+            proven("comparing their digests with the lock"), own=[self._check("lock")],
+            after=[*hashed, ("base", record.base)],
+        )  # fmt: skip
+
+    def _inputs(self, record: Record, after: list[Named], *, left_out: bool) -> None:
+        inputs = record.inputs
+        lost = [item.target[:80] for item in inputs if not item.kept]
+        own: list[Named] = [self._check("inputs")]
+        if not inputs:
+            verdict, own = proven("the spec, which the hash covers, names none"), []
+        elif left_out:
+            verdict, own = missing("they were left out; their digests are in the spec"), []
+        elif lost:
+            verdict = missing(f"{', '.join(lost[:5])} was too large to be kept; its digest is in the spec")
+        else:
+            verdict = proven("their bytes, which have the digests in the spec")
+        self._tally.add(
+            "inputs", self._subject, "from which bytes",
+            f"the {len(inputs)} declared inputs are there" if inputs else "it declared no inputs",
+            verdict, own=own, after=after,
+        )  # fmt: skip
+
+    def _result(self, record: Record) -> None:
+        run, examined, checks, plan = self._run, self._examined, self._checks, self._run.plan
+        sealed = [self._check("seal")]
+        if sealed[0] in checks.passed and plan is not None:
+            checks.run("outputs", self._id, again.check_outputs, examined, run, record, plan)
+            checks.run("scalars", self._id, again.check_scalars, examined, run, record)
+            page = checks.run("page", self._id, again.check_page, examined, run, record)
+        else:
+            page = None
+        self._tally.add(
+            "outputs", self._subject, "what", f"its {len(record.outputs):,} output files are those of the seal, and all that differs from the source",
+            proven("their bytes, the seal, and comparing project/ with the source"),
+            own=[self._check("outputs")], after=sealed,
+        )  # fmt: skip
+        self._tally.add(
+            "scalars", self._subject, "what", f"its {len(record.scalars)} scalars are those in executed.ipynb",
+            proven("finding them again there"), own=[self._check("scalars")], after=sealed,
+        )  # fmt: skip
+        self._tally.add(
+            "page", self._subject, "what", "its page shows executed.ipynb",
+            made_again(examined, checks, same=bool(page)), own=[self._check("page")], after=sealed,
+        )  # fmt: skip
+        whom = self._whom()
+        self._tally.add(
+            "execution", self._subject, "what", f"executing that notebook gave this: {record.status}",
+            claimed(f"{whom}; `nbseal rerun {self._id}` would show whether it comes out again"), after=sealed,
+        )  # fmt: skip
+        network = bool(record.spec.get("network"))
+        self._tally.add(
+            "network", self._subject, "what", f"it had {'a' if network else 'no'} network", claimed(whom), after=sealed
+        )
+        self._tally.add("rerun", self._subject, "what", *self._rerun(record, whom), after=sealed)
+
+    def _rerun(self, record: Record, whom: str) -> tuple[str, Verdict]:
+        if not record.rerun_of:
+            return "it repeats another run", missing("it is the first; `nbseal rerun` would repeat it")
+        verdict = record.comparison.verdict if record.comparison else "not compared"
+        statement = f"it repeats run {record.rerun_of[:16]}, and came out {verdict}"
+        old = again.repeats(self._examined, self._examined.runs, record)
+        sealed = {("seal", item) for item in (self._id, record.rerun_of)} <= self._checks.passed
+        if old is None or record.comparison is None or not sealed:
+            return statement, claimed(f"{whom}: that run is not in the archive")
+        same = self._checks.run("rerun", self._id, again.check_comparison, self._examined, record, old)
+        if same:
+            return statement, proven("comparing both runs again")
+        return statement, claimed(f"{whom}: this version compares otherwise")

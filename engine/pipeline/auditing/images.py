@@ -1,0 +1,55 @@
+"""The lines about what runs were executed in: each image, and what it is made of."""
+
+from __future__ import annotations
+
+from engine.archives import layout
+from engine.digests import bare
+from engine.model import Record
+from engine.pipeline.auditing import again
+from engine.pipeline.auditing.tally import Tally, claimed, missing, proven
+from engine.pipeline.auditing.whole import Kind, made_again, signer
+from engine.pipeline.checks import Checks
+from engine.pipeline.examining import Examined
+
+
+def tell(examined: Examined, checks: Checks, tally: Tally, kind: Kind) -> None:
+    """All lines about the images of the runs."""
+    records = {run.record.image: run.record for run in examined.runs if run.record}
+    for identity in sorted(records):
+        _image(examined, records[identity], checks, tally, kind)
+
+
+def _image(examined: Examined, record: Record, checks: Checks, tally: Tally, kind: Kind) -> None:
+    subject, left_out = f"image {bare(record.image)[:12]}", examined.listing.left_out if examined.listing else ()
+    base = examined.bases.get(record.base)
+    tally.add(
+        "base", subject, "from which bytes", f"it stands on the base {bare(record.base)[:12]}",
+        proven("the base's config, whose digest is its id, and its list of packages"),
+        own=[("bases", ""), ("base", record.base), ("ingredients", "")],
+    )  # fmt: skip
+    whole = missing(kind.left_out["image"] if "image" in left_out else "")
+    if "image" not in left_out:
+        whole = proven("its config, whose digest is the id, and its layers, which the config names")
+    own = [("images", ""), ("image-ids", ""), *([("image", record.image)] if "image" not in left_out else [])]
+    tally.add("image", subject, "from which bytes", f"the image {record.image} is there", whole, own=own)
+    if "wheels" in left_out:
+        tally.add(
+            "wheels", subject, "from which bytes", "the wheels of image and harness are there",
+            missing(kind.left_out["wheels"]),
+        )  # fmt: skip
+    else:
+        tally.add(
+            "wheels", subject, "from which bytes", "the wheels of image and harness are there",
+            proven("their bytes, which have the digests in the records of run and base"),
+            own=[("wheels", "")], after=[("ingredients", ""), ("digests", layout.WHEELS)],
+        )  # fmt: skip
+    whom = signer(examined, checks)
+    tally.add(
+        "build", subject, "from which bytes", "these wheels and packages give this image",
+        claimed(f"{whom}; `nbseal rerun {record.id} --image-only` would prove it"), after=[("hash", record.id)],
+    )  # fmt: skip
+    same = base and checks.run("sbom", record.image, again.check_sbom, examined, record, base)
+    tally.add(
+        "sbom", subject, "what", "the list of its software is complete", made_again(examined, checks, same=bool(same)),
+        own=[("sbom", record.image)], after=[("base", record.base)],
+    )  # fmt: skip

@@ -1,0 +1,84 @@
+"""An audit as one HTML page that can be printed and filed; it runs and fetches nothing."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+from engine.model import Line, Question
+from engine.results.page import POLICY
+
+_SAID = {"unchecked": "not checked"}
+_BY = {"proven": "by ", "claimed": "by "}
+_QUESTIONS: tuple[Question, ...] = ("who", "what", "when", "from which bytes")
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1b1f24; --paper: #fff; --faint: #57606a; --line: #d0d7de; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --paper: #0d1117; --faint: #9198a1; --line: #3d444d; } }
+@media print { :root { --ink: #000; --paper: #fff; --faint: #444; --line: #bbb; } body { font-size: 11px; } }
+body { background: var(--paper); color: var(--ink); font: 15px/1.45 system-ui, sans-serif; margin: 0 auto;
+  max-width: 64rem; padding: 1.5rem clamp(.8rem, 3vw, 1.5rem); }
+h1 { font-size: 1.4rem; margin: 0 0 .3rem; overflow-wrap: anywhere; }
+h2 { font-size: 1.1rem; margin: 1.6rem 0 .3rem; overflow-wrap: anywhere; }
+h3 { color: var(--faint); font-size: .85rem; font-weight: 600; margin: .8rem 0 .1rem; }
+ul { list-style: none; margin: 0; padding: 0; }
+li { border-top: 1px solid var(--line); break-inside: avoid; display: grid; gap: 0 .8rem; padding: .4rem 0;
+  grid-template-columns: 6.2rem minmax(0, 1fr) auto; }
+li p { grid-column: 2; margin: 0; overflow-wrap: anywhere; }
+li p + p { color: var(--faint); font-size: .88rem; }
+code { color: var(--faint); font-size: .82rem; grid-column: 3; grid-row: 1; }
+b { border: 1px solid; border-radius: 1em; font-size: .8rem; font-weight: 600; grid-row: 1 / span 2; height: 1.5em;
+  line-height: 1.5em; print-color-adjust: exact; text-align: center; }
+.proven { color: #1a7f37; } .claimed { color: #0969da; } .missing, .unchecked { color: #9a6700; }
+.wrong { background: #cf222e; border-color: #cf222e; color: #fff; }
+@media (prefers-color-scheme: dark) { .proven { color: #3fb950; } .claimed { color: #58a6ff; }
+  .missing, .unchecked { color: #d29922; } }
+dl { color: var(--faint); display: grid; font-size: .88rem; gap: .1rem .8rem; grid-template-columns: 6.2rem 1fr; }
+dd { margin: 0; }
+"""
+_PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="referrer" content="no-referrer"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Audit of {title}</title><style>{style}</style></head>
+<body><h1>Audit of {title}</h1>
+<p>{summary}</p>
+{sections}
+<h2>What the words mean</h2>
+<dl><dt>proven</dt><dd>shown by the bytes themselves, or by a signature of somebody whom this home trusts</dd>
+<dt>claimed</dt><dd>said by the one who is named, and shown by nothing else</dd>
+<dt>missing</dt><dd>not there, for the reason given</dd>
+<dt>wrong</dt><dd>there, and not what it should be</dd>
+<dt>not checked</dt><dd>what it depends on does not hold</dd></dl>
+</body></html>
+"""
+
+
+def render_audit(lines: Sequence[Line], title: str, summary: str, lacking: Sequence[str]) -> str:
+    """A whole page; ``lacking`` are the names that were required and are not proven."""
+    required = f" Required and not proven: {', '.join(lacking)}." if lacking else ""
+    sections = (
+        f"<h2>{html.escape(subject or 'The archive as a whole')}</h2>\n{_questions(list(found))}"
+        for subject, found in groupby(lines, lambda line: line.subject)
+    )
+    return _PAGE.format(
+        policy=html.escape(POLICY),
+        title=html.escape(title),
+        style=_STYLE,
+        summary=html.escape(f"{summary}.{required}"),
+        sections="\n".join(sections),
+    )
+
+
+def _questions(lines: Sequence[Line]) -> str:
+    """The lines of one subject by what they answer."""
+    parts = ((question, [line for line in lines if line.question == question]) for question in _QUESTIONS)
+    return "\n".join(f"<h3>{question}</h3>\n<ul>{_items(found)}</ul>" for question, found in parts if found)
+
+
+def _items(lines: Iterable[Line]) -> str:
+    return "\n".join(
+        f'<li><b class="{line.state}">{_SAID.get(line.state, line.state)}</b><p>{html.escape(line.statement)}</p>'
+        f"<p>{_BY.get(line.state, '')}{html.escape(line.by)}</p><code>{html.escape(line.name)}</code></li>"
+        for line in lines
+    )
