@@ -96,14 +96,16 @@ def _compare(received: Received, manifest: str, listed: Mapping[str, str], there
 
 def _info(received: Received) -> dict[str, list[str]]:
     """The values of bag-info.txt by label, of which there are no others."""
-    found: dict[str, list[str]] = {"Bagging-Date": [], "External-Identifier": [], "Payload-Oxum": []}
+    labels = ("Bagging-Date", "External-Identifier", layout.SOFTWARE, "Payload-Oxum")
+    found: dict[str, list[str]] = {label: [] for label in labels}
     *lines, rest = received.read(layout.BAG_INFO).decode("utf-8", "replace").split("\n")
     for line in lines:
         label, colon, value = line.partition(": ")
         if not colon or label not in found:
             raise received.refused(layout.BAG_INFO, "has a line that is none of an archive's")
         found[label].append(value)
-    if rest or len(found["Bagging-Date"]) != 1 or not _DAY.fullmatch(found["Bagging-Date"][0]):
+    days = found["Bagging-Date"]
+    if rest or len(found[layout.SOFTWARE]) > 1 or len(days) != 1 or not _DAY.fullmatch(days[0]):
         raise received.refused(layout.BAG_INFO, "has no one day, or more than lines")
     found["External-Identifier"].sort()
     return found

@@ -64,14 +64,16 @@ def _who(examined: Examined, contents: archives.Contents | None, checks: Checks,
         own=[("signature", "")], after=BYTES,
     )  # fmt: skip
     word = examined.words.get("provenance", archives.Word("provenance", "absent"))
+    verdict = _of_word(word, "the signature of the statement by", kind.unstated)
+    if word.state == "unknown" and word.by != (examined.key.fingerprint if examined.key else ""):
+        verdict = claimed(f"nobody: without the key {word.by} its signature cannot be checked")
     own: list[Named] = [("provenance", "")]
     if word.state != "absent" and contents is not None:
         own.append(("statement", ""))
         checks.run("statement", "", again.check_statement, examined, contents)
     tally.add(
         "provenance", "", "who", "a statement names the runs, what they were made of, and the ledger",
-        _of_word(word, "the signature of the statement by", kind.unstated),
-        own=own, after=BYTES,
+        verdict, own=own, after=BYTES,
     )  # fmt: skip
     said = again.written_by(examined) if layout.BAG_INFO in examined.received.files else ""
     tally.add(
