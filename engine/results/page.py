@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -51,8 +52,19 @@ def render_html(document: Json, title: str) -> str:
     """
     import warnings
 
-    from nbconvert.exporters import HTMLExporter
     from nbformat import from_dict
+
+    notebook = from_dict(_shown(document))  # type: ignore[no-untyped-call]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # on the lexer of a package that we do not need
+        page, _ = _exporter().from_notebook_node(notebook, {"metadata": {"name": title}})
+    return str(page)
+
+
+@cache
+def _exporter() -> Any:
+    """nbconvert's, set up once: compiling its templates takes ten times as long as rendering a small notebook."""
+    from nbconvert.exporters import HTMLExporter
     from traitlets.config import Config
 
     config = Config({"NbConvertBase": {"display_data_priority": _SHOWN_FIRST}})
@@ -60,11 +72,7 @@ def render_html(document: Json, title: str) -> str:
         config=config, raw_template=_TEMPLATE, sanitize_html=True, filters={"clean_html": clean_markup}
     )
     exporter.log.disabled = True  # it warns of pictures without an alternative text
-    notebook = from_dict(_shown(document))  # type: ignore[no-untyped-call]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # on the lexer of a package that we do not need
-        page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": title}})
-    return str(page)
+    return exporter
 
 
 def renderers() -> tuple[str, ...]:

@@ -175,7 +175,8 @@ class Told:
         else:
             page = None
         self._tally.add(
-            "outputs", self._subject, "what", f"its {len(record.outputs):,} output files are what differs from the source",
+            "outputs", self._subject, "what",
+            f"its {len(record.outputs):,} output files are what differs from the source",
             proven("their bytes, the seal, and comparing project/ with the source"),
             own=[self._check("outputs")], after=sealed,
         )  # fmt: skip
