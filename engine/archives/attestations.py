@@ -11,18 +11,21 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from engine import merkle, signing
-from engine.archives import layout, proofs, provenance
+from engine.archives import layout, proofs, provenance, tokens
 from engine.archives.bag import Listed, Listing
 from engine.archives.documents import check_json, read_object
 from engine.archives.receive import Received
 from engine.digests import canonical_json
 from engine.model import Json
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
 
 #: For which signatures `allowed_signers` may limit a key; see ``engine.store.ledger``.
 _LEDGER_NAMESPACE = "nbseal-ledger"
@@ -64,8 +67,11 @@ class Checkpoint:
 class Judge:
     """Holds each attestation against the bag. VerificationFailed names one that is bad."""
 
-    def __init__(self, received: Received, signers: Sequence[signing.Signer]) -> None:
+    def __init__(
+        self, received: Received, signers: Sequence[signing.Signer], authorities: Mapping[str, Certificate]
+    ) -> None:
         self._received, self._signers, self._now = received, signers, datetime.now(UTC)
+        self._authorities = authorities
         self._signed = received.read(layout.TAG_MANIFEST)
 
     def signature(self) -> tuple[signing.PublicKey | None, Word]:
@@ -144,22 +150,21 @@ class Judge:
         return Origin(origin.run, origin.entry, checkpoint.ledger, index)
 
     def timestamp(self) -> Word:
-        """When it was there by the word of a time stamping authority, whose own key nobody here judges."""
+        """When it was there by the word of a time stamping authority, whose certificate may be trusted here."""
         path = _path(layout.TIMESTAMP)
         if path not in self._received.files:
             return Word("timestamp", "absent")
-        from rfc3161_client import decode_timestamp_response
-
+        data = self._received.read(path)
         try:
-            info = decode_timestamp_response(self._received.read(path)).tst_info
-            algorithm = {
-                "2.16.840.1.101.3.4.2.1": "sha256",
-                "2.16.840.1.101.3.4.2.2": "sha384",
-                "2.16.840.1.101.3.4.2.3": "sha512",
-            }[info.message_imprint.hash_algorithm.dotted_string]
-            if info.message_imprint.message != hashlib.new(algorithm, self._signed).digest():
-                raise ValueError("it is about other bytes")
-            return Word("timestamp", "unknown", when=f"{info.gen_time:%Y-%m-%d %H:%M:%S} UTC")
+            try:
+                token = tokens.read(data, self._signed, tuple(self._authorities.values()))
+            except tokens.Unsupported as reason:
+                return Word("timestamp", "unknown", str(reason))
+            when = f"{token.time:%Y-%m-%d %H:%M:%S} UTC"
+            for name, authority in self._authorities.items():
+                if tokens.trusted_by(data, self._signed, token, authority):
+                    return Word("timestamp", "trusted", name, when)
+            return Word("timestamp", "unknown", when=when)
         except Exception as error:  # a parser in Rust, of bytes that may be anything
             raise self._received.refused(path, f"is no timestamp of this archive: {error}") from None
 

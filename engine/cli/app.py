@@ -534,9 +534,11 @@ def keys_use(
 @keys.command(name="trust")
 def keys_trust(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Whose key it is, as in an e-mail address.")],
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Its public part, a .pub file.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Its public part, a .pub file, or an authority's certificate as PEM.")
+    ],
 ) -> int:
-    """Let the signatures of another's key count: add it to allowed_signers."""
+    """Let the signatures of another's key count, or the time stamps under a certificate."""
     from engine.cli import signers
 
     return signers.trust(name, file)

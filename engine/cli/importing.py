@@ -28,6 +28,9 @@ _WHY = {
 }
 
 
+_UNJUDGED = "no certificate that this home trusts vouches for it; `nbseal keys trust` adds one"
+
+
 def import_archive(file: Path, *, as_json: bool) -> int:
     """Take the runs of an archive."""
     home = find_home()
@@ -74,7 +77,9 @@ def as_document(imported: pipeline.Imported) -> Json:
             }
             for item in imported.runs
         ],
-        "attestations": [{"what": word.what, "state": word.state, "by": word.by} for word in imported.words],
+        "attestations": [
+            {"what": word.what, "state": word.state, "by": word.by, "when": word.when} for word in imported.words
+        ],
         "absent": list(imported.absent),
     }
 
@@ -105,10 +110,12 @@ def tell(imported: pipeline.Imported, *, taken_in: bool = True) -> None:
 
 
 def _tell(word: Word) -> None:
-    """One attestation, and why it counts or not. Of a time stamp is checked what it is about, and not whose it is."""
+    """One attestation, and why it counts or not."""
     if word.what == "timestamp":
         if word.state != "absent":
-            say(f"{_NAMES[word.what]}: for {word.when}; whose it is was not checked (see `openssl ts -verify`)")
+            why = "the certificate is trusted in this home" if word.state == "trusted" else _UNJUDGED
+            whose = f" of {clean_text(word.by)}" if word.state == "trusted" else ""
+            say(f"{_NAMES[word.what]}{whose} for {word.when or 'a time that cannot be read'}: {why}")
         return
     if word.what == "provenance" and word.state == "absent":
         return

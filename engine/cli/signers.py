@@ -39,12 +39,19 @@ def use(what: str, name: str | None, *, as_json: bool) -> int:
 
 
 def trust(name: str, file: Path) -> int:
-    """Let another key's signatures count."""
+    """Let another key's signatures count, or an authority's time stamps."""
     try:
-        public, _ = signing.from_line(read_regular(file, _MAX_BYTES).decode())
+        data = read_regular(file, _MAX_BYTES)
+        if signing.CERTIFICATE in data:
+            print(f"{name}  {pipeline.keys_trust_authority(find_home(), name, data)}")
+            return 0
+        public, _ = signing.from_line(data.decode())
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise BadInput(f"{file} is not the public part of an ed25519 key: {reason}.", "Name a .pub file.") from None
+        raise BadInput(
+            f"{file} is neither the public part of an ed25519 key nor a certificate: {reason}.",
+            "Name a .pub file, or the PEM file of a time stamping authority.",
+        ) from None
     pipeline.keys_trust(find_home(), name, public)
     print(f"{name}  {public.fingerprint}")
     return 0
@@ -55,12 +62,14 @@ def show(*, as_json: bool) -> int:
     home = find_home()
     key = signing.signing_key(home)
     trusted, problems = signing.trusted(home)
+    authorities, damaged = signing.authorities(home)
     if as_json:
         print_json(
             {
                 "signing": _json(key) if key else None,
                 "allowed_signers": [{"name": item.name, "fingerprint": item.key.fingerprint} for item in trusted],
-                "problems": list(problems),
+                "authorities": sorted(authorities),
+                "problems": [*problems, *damaged],
             }
         )
         return 0
@@ -81,8 +90,12 @@ def show(*, as_json: bool) -> int:
         rows.insert(0, ["signs, and does not count", clean_text(key.name), key.public.fingerprint])
     if rows:
         print(table(["", "name", "key"], rows))
+    for name in authorities:
+        print(f"time stamps count under the certificate of {name}")
     for problem in problems:
         say(f"{signing.allowed_signers(home)}: {clean_text(problem)}.")
+    for problem in damaged:
+        say(f"keys/authorities: {clean_text(problem)}.")
     return 0
 
 

@@ -74,7 +74,8 @@ def examine(received: archives.Received, staged: Home, home: Home, checks: Check
 
 
 def _attestations(found: Examined, home: Home, checks: Checks) -> None:
-    judge = checks.run("tag-manifest", "", archives.Judge, found.received, signing.trusted(home)[0])
+    authorities, _ = signing.authorities(home)
+    judge = checks.run("tag-manifest", "", archives.Judge, found.received, signing.trusted(home)[0], authorities)
     if judge is None:
         return
 

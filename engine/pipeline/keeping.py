@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine import signing, store
+from engine.digests import sha256_bytes
 from engine.errors import BadInput
 from engine.model import Json, Record, Seal
 from engine.pipeline.reading import find, settle
@@ -97,6 +98,15 @@ def keys_trust(home: Home, name: str, public: signing.PublicKey) -> None:
     """Let another's signatures count."""
     signing.trust(home, name, public)
     store.log(home, "key", use="trusted", name=name, key=public.line)
+
+
+def keys_trust_authority(home: Home, name: str, pem: bytes) -> str:
+    """Let the time stamps of an authority count; the SHA-256 of its certificate."""
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    fingerprint = sha256_bytes(signing.trust_authority(home, name, pem).public_bytes(Encoding.DER))
+    store.log(home, "key", use="authority", name=name, key=fingerprint)
+    return fingerprint
 
 
 def _entered(home: Home, key: signing.SigningKey) -> signing.SigningKey:

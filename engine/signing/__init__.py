@@ -1,6 +1,8 @@
 """Signatures: the key of a home, detached signatures of OpenSSH, signed notes of C2SP, and whose count."""
 
 from engine.signing import note, sshsig
+from engine.signing.authorities import BEGIN as CERTIFICATE
+from engine.signing.authorities import authorities, trust_authority
 from engine.signing.keys import (
     Ask,
     CannotSign,
@@ -19,6 +21,7 @@ from engine.signing.signers import Signer, who
 from engine.signing.wire import PublicKey, from_line
 
 __all__ = [
+    "CERTIFICATE",
     "Ask",
     "CannotSign",
     "PublicKey",
@@ -26,6 +29,7 @@ __all__ = [
     "SigningKey",
     "adopt",
     "allowed_signers",
+    "authorities",
     "default_name",
     "from_line",
     "make",
@@ -34,6 +38,7 @@ __all__ = [
     "signing_key",
     "sshsig",
     "trust",
+    "trust_authority",
     "trusted",
     "unlock",
     "who",

@@ -86,7 +86,7 @@ def make(home: Home, name: str, passphrase: str | None) -> SigningKey:
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    _check(name)
+    check_name(name)
     path = folder(home) / name
     if name.endswith(".pub"):
         raise BadInput(f"'{name}' is a name for the public part of a key.", f"Give --name {name.removesuffix('.pub')}.")
@@ -147,7 +147,7 @@ def _holds(path: Path, public: PublicKey) -> bool:
 
 def trust(home: Home, name: str, public: PublicKey) -> None:
     """Let the signatures of a key count under a name."""
-    _check(name)
+    check_name(name)
     path = allowed_signers(home)
     with locked(folder(home) / ".lock"):
         if any((signer.name, signer.key) == (name, public) for signer in trusted(home)[0]):
@@ -239,7 +239,8 @@ def _name(given: str | None, comment: str) -> str:
     return comment if _NAME.fullmatch(comment) else default_name()
 
 
-def _check(name: str) -> None:
+def check_name(name: str) -> None:
+    """BadInput unless it can be the name of a key: it becomes the name of a file."""
     if not _NAME.fullmatch(name):
         raise BadInput(
             f"'{name[:80]}' is not a name for a key.", "Use letters, digits and ._@- , as in an e-mail address."
@@ -247,7 +248,7 @@ def _check(name: str) -> None:
 
 
 def _set(home: Home, key: SigningKey) -> SigningKey:
-    _check(key.name)
+    check_name(key.name)
     trust(home, key.name, key.public)
     write_json(folder(home) / "signing.json", {"name": key.name, "public": key.public.line, "file": key.file})
     return key

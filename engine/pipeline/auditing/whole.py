@@ -120,6 +120,9 @@ def _when(examined: Examined, tally: Tally, kind: Kind) -> None:
         verdict, statement = missing(kind.unstamped), "the archive existed at a time that others vouch for"
     elif word.state == "trusted":
         verdict, statement = proven(f"the time stamp of {word.by}"), f"the archive existed at {word.when}"
+    elif word.by:
+        verdict = claimed(f"nobody: {word.by}")
+        statement = "the archive existed at a time that others vouch for"
     else:
         verdict = claimed("whoever holds the authority's key: `nbseal keys trust NAME CERT.pem` trusts a certificate")
         statement = f"the archive existed at {word.when}"
