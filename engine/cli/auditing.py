@@ -53,7 +53,7 @@ def audit(what: str, require: Sequence[str], page: Path | None, *, as_json: bool
     lacking = [name for name in require if found.lacks(name)]
     counts = {state: sum(line.state == state for line in found.lines) for state in STANDINGS}
     if page is not None:
-        write_page(page, render_audit(found.lines, found.title, _summary(counts), lacking))
+        write_page(page, render_audit(found.lines, (found.title, found.place), _summary(counts), lacking))
     if as_json:
         print_json(
             {
@@ -69,6 +69,11 @@ def audit(what: str, require: Sequence[str], page: Path | None, *, as_json: bool
         )
     else:
         _print(found, counts)
+    if counts["wrong"]:
+        wrong = dict.fromkeys(line.name for line in found.lines if line.state == "wrong")
+        complain(
+            f"Not what it should be: {', '.join(wrong)}.", "Rely on nothing of it; take it from where it was made."
+        )
     if lacking:
         complain(f"Required and not proven: {', '.join(lacking)}.", "The lines of these names say why.")
     return 4 if lacking or counts["wrong"] else 0
@@ -80,7 +85,7 @@ def _summary(counts: Mapping[Standing, int]) -> str:
 
 def _print(found: pipeline.Audit, counts: Mapping[Standing, int]) -> None:
     for subject, lines in groupby(found.lines, lambda line: line.subject):
-        print(styled(subject or found.title, "bold"))
+        print(styled(subject or found.place, "bold"))
         for line in lines:
             _line(line)
     print(styled(_summary(counts), "bold"))

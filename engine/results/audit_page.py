@@ -43,7 +43,7 @@ _PAGE = """<!DOCTYPE html>
 <title>Audit of {title}</title><style>{style}</style></head>
 <body><h1>Audit of {title}</h1>
 <p>{summary}</p>
-{sections}
+{wrong}{sections}
 <h2>What the words mean</h2>
 <dl><dt>proven</dt><dd>shown by the bytes themselves, or by a signature of somebody whom this home trusts</dd>
 <dt>claimed</dt><dd>said by the one who is named, and shown by nothing else</dd>
@@ -54,17 +54,19 @@ _PAGE = """<!DOCTYPE html>
 """
 
 
-def render_audit(lines: Sequence[Line], title: str, summary: str, lacking: Sequence[str]) -> str:
-    """A whole page; ``lacking`` are the names that were required and are not proven."""
+def render_audit(lines: Sequence[Line], names: tuple[str, str], summary: str, lacking: Sequence[str]) -> str:
+    """A whole page. ``names``: what was audited, and what lines without a subject are about."""
     required = f" Required and not proven: {', '.join(lacking)}." if lacking else ""
+    wrong = [line for line in lines if line.state == "wrong"]
     sections = (
-        f"<h2>{html.escape(subject or 'The archive as a whole')}</h2>\n{_questions(list(found))}"
+        f"<h2>{html.escape(subject or names[1])}</h2>\n{_questions(list(found))}"
         for subject, found in groupby(lines, lambda line: line.subject)
     )
     return _PAGE.format(
         policy=html.escape(POLICY),
-        title=html.escape(title),
+        title=html.escape(names[0]),
         style=_STYLE,
+        wrong=f"<h2>What is wrong</h2>\n<ul>{_items(wrong)}</ul>\n" if wrong else "",
         summary=html.escape(f"{summary}.{required}"),
         sections="\n".join(sections),
     )

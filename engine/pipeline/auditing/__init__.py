@@ -21,7 +21,7 @@ _MAKES = "no run has one; `nbseal archive` makes one of an archive"
 #: All names that lines have, in the order in which they come.
 NAMES = (
     "container", "signature", "provenance", "software", "ledger", "one-ledger", "timestamp", "contents", "readme",
-    "crate", "packages", "hash", "seal", "seal-signature", "host", "times", "inclusion", "trail", "notebook", "source",
+    "crate", "packages", "hash", "seal", "sealed-by", "host", "times", "inclusion", "trail", "notebook", "source",
     "inputs", "lock", "outputs", "scalars", "page", "execution", "network", "rerun", "base", "image", "wheels",
     "build", "sbom",
 )  # fmt: skip
@@ -42,6 +42,7 @@ _NONE = {
     "unstated": _MAKES,
     "unstamped": "no run has one; `nbseal archive --tsa URL` makes one of an archive",
 }
+_HOME = "this home"
 #: What is only of an archive: of a run in the home it would be made for the occasion, and prove nothing.
 _OF_ARCHIVES = {"container", "software", "contents", "readme", "crate", "page", "sbom"}
 
@@ -52,6 +53,7 @@ class Audit:
 
     source: str
     title: str
+    place: str  # what the lines without a subject are about
     digest: str
     runs: tuple[str, ...]
     lines: tuple[Line, ...]
@@ -69,11 +71,12 @@ def audit_archive(path: Path, home: Home, progress: Progress) -> Audit:
             received = archives.receive(path, folder / "bag", progress)
         except VerificationFailed as error:
             line = Line("container", "", "what", "the file is an archive that can be read", "wrong", error.message)
-            return Audit(path.name, printable(path.name), "", (), (line,))
+            return Audit(path.name, printable(path.name), printable(path.name), "", (), (line,))
         examined, checks = _examined(received, folder, home, progress)
         tag_manifest = received.files.get(layout.TAG_MANIFEST)
         digest = f"sha256:{tag_manifest.digest}" if tag_manifest else ""
-        return Audit(path.name, f"archive {received.name}", digest, _ids(examined), _lines(examined, checks, ARCHIVE))
+        title = f"archive {received.name}"
+        return Audit(path.name, title, title, digest, _ids(examined), _lines(examined, checks, ARCHIVE))
 
 
 def audit_run(prefix: str, home: Home, progress: Progress) -> Audit:
@@ -85,14 +88,14 @@ def audit_run(prefix: str, home: Home, progress: Progress) -> Audit:
             _write(gathered, path, progress)
         except VerificationFailed as error:
             line = Line("seal", "", "what", "the run is as it was sealed", "wrong", printable(error.message))
-            return Audit(prefix, f"run {printable(prefix)} of this home", "", (), (line,))
+            return Audit(prefix, f"run {printable(prefix)} of this home", _HOME, "", (), (line,))
         received = archives.receive(path, folder / "bag", progress)
         path.unlink()
         examined, checks = _examined(received, folder, home, progress)
         (run,) = _ids(examined)
         told = _lines(examined, checks, whole.Kind(**_NONE, left_out=absent))
         lines = tuple(line for line in told if line.name not in _OF_ARCHIVES or line.state == "wrong")
-        return Audit(prefix, f"run {run} of this home", "", (run,), lines)
+        return Audit(prefix, f"run {run} of this home", _HOME, "", (run,), lines)
 
 
 def _gathered(prefix: str, home: Home) -> tuple[Gathered, dict[str, str]]:

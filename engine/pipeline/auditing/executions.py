@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from engine import store
 from engine.archives import layout
 from engine.digests import bare
-from engine.model import Record, Seal
+from engine.model import Record
 from engine.pipeline.auditing import again
 from engine.pipeline.auditing.tally import Tally, Verdict, claimed, missing, proven
-from engine.pipeline.auditing.whole import made_again, signer
+from engine.pipeline.auditing.whole import NOBODY, made_again, signer, voucher
 from engine.pipeline.checks import Checks, Named
 from engine.pipeline.examining import Examined, ExaminedRun
 
@@ -47,19 +48,12 @@ class Told:
         return name, self._id
 
     def _whom(self) -> str:
-        """Who vouches for what the record says: who sealed the run, else who signed the archive."""
-        seal: Seal | None = self._run.seal
-        sealed = {self._check("seal"), self._check("seal-signature")} <= self._checks.passed
-        if seal is not None and sealed and seal.signature == "trusted":
-            return seal.signer
-        if seal is not None and sealed and seal.signature == "unknown":
-            return f"the holder of the key {seal.signer}"
-        return signer(self._examined, self._checks)
+        return voucher(self._examined, self._run, self._checks)
 
     def _what(self, record: Record) -> None:
         self._tally.add(
             "hash", self._subject, "what",
-            f"{bare(record.hash)[:12]} is the hash of notebook, flags, source, inputs, image and environment",
+            f"{bare(record.hash)[:12]} is the hash of {record.notebook[:200]}, its flags, source, inputs and image",
             proven("recomputing it of the record, notebook.ipynb and source.json"),
             own=[self._check("record"), self._check("hash")],
         )  # fmt: skip
@@ -77,7 +71,7 @@ class Told:
         else:
             verdict = claimed(f"the holder of the key {seal.signer}: it is not in allowed_signers of this home")
         self._tally.add(
-            "seal-signature", self._subject, "who", "its seal is signed", verdict,
+            "sealed-by", self._subject, "who", "its seal is signed", verdict,
             own=[self._check("seal-signature")], after=[self._check("seal")],
         )  # fmt: skip
         host = record.outcome.host if record.outcome else {}
@@ -117,8 +111,13 @@ class Told:
         if others:
             self._tally.add(
                 "trail", self._subject, "when", f"the ledger also has of it: {', '.join(others[:20])}",
-                claimed(f"{signer(self._examined, self._checks)}: only its end has a proof"), after=own,
+                claimed(f"{self._teller()}: only its end has a proof"), after=own,
             )  # fmt: skip
+
+    def _teller(self) -> str:
+        """Who vouches for the entries of the ledger that have no proof."""
+        whom = signer(self._examined, self._checks)
+        return whom if whom != NOBODY else "whoever wrote them down"
 
     def _bytes(self, record: Record) -> None:
         plan, listing = self._run.plan, self._examined.listing
@@ -134,7 +133,7 @@ class Told:
         digests = [*hashed, ("digests", layout.BLOBS)]
         count = len(plan.source.files) if plan else 0
         self._tally.add(
-            "source", self._subject, "from which bytes", f"the {count:,} source files are there",
+            "source", self._subject, "from which bytes", f"{store.counted(count, 'source file')} of the snapshot",
             proven(f"their bytes, which give {record.source[:80]}"), own=[self._check("source")], after=digests,
         )  # fmt: skip
         self._inputs(record, digests, left_out=bool(listing and "inputs" in listing.left_out))
@@ -142,7 +141,8 @@ class Told:
         if plan is not None and base is not None:
             self._checks.run("lock", self._id, again.check_lock, record, plan, base)
         self._tally.add(
-            "lock", self._subject, "from which bytes", f"requirements.lock allows its {len(record.wheels)} wheels",
+            "lock", self._subject, "from which bytes",
+            f"{store.counted(len(record.wheels), 'wheel')}: what requirements.lock allows, and no others",
             proven("comparing their digests with the lock"), own=[self._check("lock")],
             after=[*hashed, ("base", record.base)],
         )  # fmt: skip
@@ -161,7 +161,7 @@ class Told:
             verdict = proven("their bytes, which have the digests in the spec")
         self._tally.add(
             "inputs", self._subject, "from which bytes",
-            f"the {len(inputs)} declared inputs are there" if inputs else "it declared no inputs",
+            f"{store.counted(len(inputs), 'declared input')}" if inputs else "it declared no inputs",
             verdict, own=own, after=after,
         )  # fmt: skip
 
@@ -176,12 +176,13 @@ class Told:
             page = None
         self._tally.add(
             "outputs", self._subject, "what",
-            f"its {len(record.outputs):,} output files are what differs from the source",
+            f"{store.counted(len(record.outputs), 'output file')}: what its work tree has beyond the source",
             proven("their bytes, the seal, and comparing project/ with the source"),
             own=[self._check("outputs")], after=sealed,
         )  # fmt: skip
         self._tally.add(
-            "scalars", self._subject, "what", f"its {len(record.scalars)} scalars are those in executed.ipynb",
+            "scalars", self._subject, "what",
+            f"{store.counted(len(record.scalars), 'scalar')}: what executed.ipynb printed",
             proven("finding them again there"), own=[self._check("scalars")], after=sealed,
         )  # fmt: skip
         self._tally.add(

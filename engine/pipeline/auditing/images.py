@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from engine.archives import layout
 from engine.digests import bare
-from engine.model import Record
 from engine.pipeline.auditing import again
 from engine.pipeline.auditing.tally import Tally, claimed, missing, proven
-from engine.pipeline.auditing.whole import Kind, made_again, signer
+from engine.pipeline.auditing.whole import Kind, made_again, voucher
 from engine.pipeline.checks import Checks
-from engine.pipeline.examining import Examined
+from engine.pipeline.examining import Examined, ExaminedRun
 
 
 def tell(examined: Examined, checks: Checks, tally: Tally, kind: Kind) -> None:
     """All lines about the images of the runs."""
-    records = {run.record.image: run.record for run in examined.runs if run.record}
-    for identity in sorted(records):
-        _image(examined, records[identity], checks, tally, kind)
+    runs = {run.record.image: run for run in examined.runs if run.record}
+    for _, run in sorted(runs.items()):
+        _image(examined, run, checks, tally, kind)
 
 
-def _image(examined: Examined, record: Record, checks: Checks, tally: Tally, kind: Kind) -> None:
+def _image(examined: Examined, run: ExaminedRun, checks: Checks, tally: Tally, kind: Kind) -> None:
+    record = run.record
+    assert record is not None  # noqa: S101 (those without one are not told of)
     subject, left_out = f"image {bare(record.image)[:12]}", examined.listing.left_out if examined.listing else ()
     base = examined.bases.get(record.base)
     tally.add(
@@ -43,7 +44,7 @@ def _image(examined: Examined, record: Record, checks: Checks, tally: Tally, kin
             proven("their bytes, which have the digests in the records of run and base"),
             own=[("wheels", "")], after=[("ingredients", ""), ("digests", layout.WHEELS)],
         )  # fmt: skip
-    whom = signer(examined, checks)
+    whom = voucher(examined, run, checks)
     tally.add(
         "build", subject, "from which bytes", "these wheels and packages give this image",
         claimed(f"{whom}; `nbseal rerun {record.id} --image-only` would prove it"), after=[("hash", record.id)],

@@ -10,7 +10,7 @@ from engine.archives import layout
 from engine.pipeline.auditing import again
 from engine.pipeline.auditing.tally import Tally, Verdict, claimed, missing, proven
 from engine.pipeline.checks import Checks, Named
-from engine.pipeline.examining import Examined
+from engine.pipeline.examining import Examined, ExaminedRun
 
 #: What has to hold before a signature of the tag manifest says anything of the files.
 BYTES: tuple[Named, ...] = (("manifests", ""), ("tag-manifest", ""))
@@ -27,11 +27,24 @@ class Kind:
     left_out: Mapping[str, str]  # by part
 
 
+NOBODY = "nobody"
+
+
+def voucher(examined: Examined, run: ExaminedRun, checks: Checks) -> str:
+    """Who vouches for what a record says: who sealed the run, else who signed the archive."""
+    sealed = {("seal", run.listed.id), ("seal-signature", run.listed.id)} <= checks.passed
+    if run.seal is not None and sealed and run.seal.signature == "trusted":
+        return run.seal.signer
+    if run.seal is not None and sealed and run.seal.signature == "unknown":
+        return f"the holder of the key {run.seal.signer}"
+    return signer(examined, checks)
+
+
 def signer(examined: Examined, checks: Checks) -> str:
     """Who vouches for the files of the archive: a name, a key, or nobody."""
     word = examined.words.get("signature")
     if word is None or word.state == "absent" or not set(BYTES) <= checks.passed:
-        return "nobody"
+        return NOBODY
     return word.by if word.state == "trusted" else f"the holder of the key {word.by}"
 
 

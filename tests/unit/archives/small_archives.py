@@ -89,6 +89,7 @@ def run(
     folder: Path,
     work: Callable[[Path], None] | None = None,
     status: Status = "completed",
+    rerun_of: str = "",
     **files: str,
 ) -> Record:
     """A run of a project with these files; ``work`` does in project/ what the notebook would have done."""
@@ -123,6 +124,7 @@ def run(
         source=source.digest,
         wheels=image.wheels,
         inputs=inputs,
+        rerun_of=rerun_of,
     )
     document = notebooks.to_document(original)
     lock = "".join(f"{item.name}=={item.version} --hash={item.sha256}\n" for item in image.wheels)

@@ -112,7 +112,9 @@ def test_certificates_are_kept_by_name(target: Home, authority: Authority) -> No
     found, problems = signing.authorities(target)
     assert (found["tsa"].public_bytes(Encoding.PEM), problems) == (other, ())
     (target.root / "keys/authorities/x.pem").write_text("junk")
-    assert signing.authorities(target)[1] == ("x.pem counts for nobody: This is not one certificate in PEM: it is none.",)
+    assert signing.authorities(target)[1] == (
+        "x.pem counts for nobody: This is not one certificate in PEM: it is none.",
+    )
     for name, data in (("../x", first), ("x", b"junk"), ("x", first + other), ("x", b"")):
         with pytest.raises(BadInput):
             signing.trust_authority(target, name, data)
