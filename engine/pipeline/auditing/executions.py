@@ -127,7 +127,7 @@ class Told:
         self._tally.add(
             "notebook", self._subject, "from which bytes",
             f"the notebook as run is original.ipynb with {flags}", made_again(
-                self._examined, self._checks, same=bool(same), whom=self._whom()
+                self._examined, self._checks, same=bool(same), whom=self._whom(), how="putting them into it again"
             ), own=[self._check("notebook")], after=hashed,
         )  # fmt: skip
         digests = [*hashed, ("digests", layout.BLOBS)]
@@ -202,7 +202,7 @@ class Told:
 
     def _rerun(self, record: Record, whom: str) -> tuple[str, Verdict]:
         if not record.rerun_of:
-            return "it repeats another run", missing("it is the first; `nbseal rerun` would repeat it")
+            return "it repeats another run", missing(f"it repeats none; `nbseal rerun {self._id}` would repeat it")
         verdict = record.comparison.verdict if record.comparison else "not compared"
         statement = f"it repeats run {record.rerun_of[:16]}, and came out {verdict}"
         old = again.repeats(self._examined, self._examined.runs, record)

@@ -172,10 +172,12 @@ def _itself(examined: Examined, contents: archives.Contents | None, checks: Chec
 _PACKAGES = "the Debian packages of the bases are there"
 
 
-def made_again(examined: Examined, checks: Checks, *, same: bool, whom: str = "") -> Verdict:
+def made_again(
+    examined: Examined, checks: Checks, *, same: bool, whom: str = "", how: str = "making it again of the sealed files"
+) -> Verdict:
     """Of something that was made again: what it is worth when that gave the same, or something else."""
     if same:
-        return proven("making it again of the sealed files: the same bytes")
+        return proven(how)
     return claimed(
         f"{whom or signer(examined, checks)}: it was written by {again.written_by(examined) or 'unnamed software'}, "
         "and this version words it otherwise"
