@@ -34,6 +34,9 @@ class Checks:
             raise
         except NbsealError as error:
             refusal = _refusal(error, self._source)
+        except FileNotFoundError as error:
+            name = printable("/".join(str(error.filename).split("/")[-2:]))[:200]
+            refusal = VerificationFailed(f"{self._source} has no {name}, which is needed.", HINT)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
             reason = printable(f"{type(error).__name__} {error}")[:200]
             refusal = VerificationFailed(f"{self._source} holds a damaged document: {reason}.", HINT)
