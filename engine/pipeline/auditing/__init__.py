@@ -22,7 +22,7 @@ _MAKES = "no run has one; `nbseal archive` makes one of an archive"
 NAMES = (
     "container", "signature", "provenance", "software", "ledger", "one-ledger", "timestamp", "contents", "readme",
     "crate", "packages", "hash", "seal", "sealed-by", "host", "times", "inclusion", "trail", "notebook", "source",
-    "inputs", "lock", "outputs", "scalars", "page", "execution", "network", "rerun", "base", "image", "wheels",
+    "inputs", "lock", "cells", "outputs", "scalars", "page", "execution", "network", "rerun", "base", "image", "wheels",
     "build", "sbom",
 )  # fmt: skip
 

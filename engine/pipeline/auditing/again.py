@@ -25,6 +25,8 @@ _HINT = "Take the file from where it was made."
 
 def written_by(examined: Examined) -> str:
     """What bag-info.txt says that the archive was written by; nothing when it does not."""
+    if layout.BAG_INFO not in examined.received.files:
+        return ""
     for line in examined.received.read(layout.BAG_INFO).decode("utf-8", "replace").split("\n"):
         label, _, value = line.partition(":")
         if label == layout.SOFTWARE:
@@ -121,6 +123,17 @@ def check_notebook(examined: Examined, run: ExaminedRun, plan: Plan) -> bool:
     if written_by(examined) == software():
         raise _of(examined, run, "original.ipynb", "with the flags of the spec does not give notebook.ipynb")
     return False
+
+
+def check_cells(examined: Examined, run: ExaminedRun) -> None:
+    """That the outputs stand under the cells that were to be executed."""
+    place = place_of(examined, run)
+    wanted, found = (
+        [(cell["cell_type"], cell["source"]) for cell in results.read_executed(path)["cells"]]
+        for path in (place.notebook, place.executed)
+    )
+    if wanted != found:
+        raise _of(examined, run, "executed.ipynb", "has other cells than notebook.ipynb")
 
 
 def check_outputs(examined: Examined, run: ExaminedRun, record: Record, plan: Plan) -> None:

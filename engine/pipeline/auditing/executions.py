@@ -126,7 +126,7 @@ class Told:
         flags = ", ".join(f"{flag.name}={flag.literal}"[:60] for flag in record.flags[:8]) or "no flags"
         self._tally.add(
             "notebook", self._subject, "from which bytes",
-            f"the notebook as run is original.ipynb with {flags}", made_again(
+            f"notebook.ipynb is original.ipynb with {flags}", made_again(
                 self._examined, self._checks, same=bool(same), whom=self._whom(), how="putting them into it again"
             ), own=[self._check("notebook")], after=hashed,
         )  # fmt: skip
@@ -169,11 +169,16 @@ class Told:
         run, examined, checks, plan = self._run, self._examined, self._checks, self._run.plan
         sealed = [self._check("seal")]
         if sealed[0] in checks.passed and plan is not None:
+            checks.run("cells", self._id, again.check_cells, examined, run)
             checks.run("outputs", self._id, again.check_outputs, examined, run, record, plan)
             checks.run("scalars", self._id, again.check_scalars, examined, run, record)
             page = checks.run("page", self._id, again.check_page, examined, run, record)
         else:
             page = None
+        self._tally.add(
+            "cells", self._subject, "what", "executed.ipynb has the cells of notebook.ipynb, in their order",
+            proven("comparing their sources"), own=[self._check("cells")], after=sealed,
+        )  # fmt: skip
         self._tally.add(
             "outputs", self._subject, "what",
             f"{store.counted(len(record.outputs), 'output file')}: what its work tree has beyond the source",

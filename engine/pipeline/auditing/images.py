@@ -25,7 +25,7 @@ def _image(examined: Examined, run: ExaminedRun, checks: Checks, tally: Tally, k
     base = examined.bases.get(record.base)
     tally.add(
         "base", subject, "from which bytes", f"it stands on the base {bare(record.base)[:12]}",
-        proven("the base's config, whose digest is its id, and its list of packages"),
+        proven("the base's config, whose digest is its id; its record and its list of packages fit each other"),
         own=[("bases", ""), ("base", record.base), ("ingredients", "")],
     )  # fmt: skip
     whole = missing(kind.left_out["image"] if "image" in left_out else "")
@@ -51,6 +51,7 @@ def _image(examined: Examined, run: ExaminedRun, checks: Checks, tally: Tally, k
     )  # fmt: skip
     same = base and checks.run("sbom", record.image, again.check_sbom, examined, record, base)
     tally.add(
-        "sbom", subject, "what", "the list of its software is complete", made_again(examined, checks, same=bool(same)),
+        "sbom", subject, "what", "the SBOM lists what the records of run and base name",
+        made_again(examined, checks, same=bool(same)),
         own=[("sbom", record.image)], after=[("base", record.base)],
     )  # fmt: skip

@@ -88,7 +88,7 @@ def _who(examined: Examined, contents: archives.Contents | None, checks: Checks,
         "provenance", "", "who", "a statement names the runs, what they were made of, and the ledger",
         verdict, own=own, after=BYTES,
     )  # fmt: skip
-    said = again.written_by(examined) if layout.BAG_INFO in examined.received.files else ""
+    said = again.written_by(examined)
     tally.add(
         "software", "", "who", f"the archive was written by {said or 'software'}",
         claimed(signer(examined, checks)) if said else missing(f"{layout.BAG_INFO} does not say by which"),
@@ -164,12 +164,13 @@ def _itself(examined: Examined, contents: archives.Contents | None, checks: Chec
         tally.add("packages", "", "from which bytes", _PACKAGES, missing(kind.left_out["wheels"]))
     elif listing:
         tally.add(
-            "packages", "", "from which bytes", _PACKAGES, proven("the digests in the record of the base"),
+            "packages", "", "from which bytes", _PACKAGES,
+            proven("their bytes, which have the digests in those records"),
             own=[("packages", "")], after=[("ingredients", ""), ("digests", layout.PACKAGES)],
         )  # fmt: skip
 
 
-_PACKAGES = "the Debian packages of the bases are there"
+_PACKAGES = "the Debian packages that the records of the bases name are there"
 
 
 def made_again(
