@@ -20,7 +20,7 @@ from random import Random
 import zstandard
 
 from engine import pipeline, store
-from engine.errors import NbsealError
+from engine.errors import BadInput, EnvironmentFailed, NbsealError
 from engine.files import remove_tree
 from engine.progress import Silent
 from engine.settings import Home
@@ -60,6 +60,7 @@ class Range:
                 place = rng.randrange(len(data))
                 data = data[:place] + bytes([data[place] ^ (1 << rng.randrange(8))]) + data[place + 1 :]
         path.write_bytes(data)
+        wrong = self._wrong(path)
         started = time.monotonic()
         refusal: NbsealError | None
         try:
@@ -75,9 +76,20 @@ class Range:
             ended = f"exit {refusal.exit_code}"
             assert refusal.exit_code in (2, 4, 5), f"{ended}: {refusal.message}"
             assert refusal.message.isprintable(), refusal.message
+            assert wrong or refusal.exit_code != 4, f"an audit finds nothing: {refusal.message}"
             assert self._listing() == self._before, f"something changed: {refusal.message}"
         assert time.monotonic() - started < PATIENCE, "it took too long"
         return ended
+
+    def _wrong(self, path: Path) -> bool:
+        """Whether an audit, which says everything in lines and leaves nothing, finds something wrong."""
+        try:
+            lines = pipeline.audit_archive(path, self.home, Silent()).lines
+        except (BadInput, EnvironmentFailed):
+            return True
+        assert self._listing() == self._before, "an audit changed something"
+        assert all((line.statement + line.by).isprintable() for line in lines)
+        return any(line.state == "wrong" for line in lines)
 
     def _judge(self) -> None:
         """What was taken in must be a home that fits itself, and nothing beside it may have changed."""

@@ -203,7 +203,9 @@ class Told:
         self._tally.add(
             "network", self._subject, "what", f"it had {'a' if network else 'no'} network", claimed(whom), after=sealed
         )
-        self._tally.add("rerun", self._subject, "what", *self._rerun(record, whom), after=sealed)
+        told = self._rerun(record, whom)
+        compared = {self._check("rerun")} & (checks.passed | checks.refused.keys())
+        self._tally.add("rerun", self._subject, "what", *told, own=compared, after=sealed)
 
     def _rerun(self, record: Record, whom: str) -> tuple[str, Verdict]:
         if not record.rerun_of:

@@ -67,7 +67,7 @@ class Tally:
     def rest(self) -> None:
         """Whatever refused and is in no line yet."""
         for check in sorted(self._checks.refused.keys() - self._told):
-            self.add(check[0], check[1], "what", "it fits the rest of the archive", missing(""), own=[check])
+            self.add("contents", "", "what", f"{_named(check)} holds", missing(""), own=[check])
 
 
 def _named(check: Named) -> str:

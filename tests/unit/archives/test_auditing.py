@@ -289,6 +289,11 @@ def test_a_rerun_is_compared_again_when_the_archive_has_both(tmp_path: Path) -> 
     assert (lines[f"run {first.id}"].state, lines[f"run {second.id}"].state) == ("missing", "proven")
     line = by_name(pipeline.audit_archive(alone, home, Silent()))["rerun"]
     assert (line.state, line.by) == ("claimed", "nobody: that run is not in the archive")
+    forge = edited(f"{second.id}/run.json", lambda document: document["comparison"].update(verdict="close"))
+    path = small_archives.write(tmp_path / "x.tar", forge(small_archives.members(both)))
+    (line,) = (line for line in pipeline.audit_archive(path, home, Silent()).lines if line.subject.endswith(second.id)
+               and line.name == "rerun")  # fmt: skip
+    assert (line.state, first.id in line.by, second.id in line.by) == ("wrong", True, True)
     remove_tree(home.root)
 
 
