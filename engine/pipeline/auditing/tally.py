@@ -56,7 +56,7 @@ class Tally:
         own, refused = tuple(own), self._checks.refused
         self._told |= set(own)
         wrong = dict.fromkeys(refused[check].message for check in own if check in refused)
-        needed = (*own, *after)
+        needed = (*after, *own)
         if wrong:
             verdict = Verdict("wrong", " ".join(list(wrong)[:_MOST]))
         elif lacking := [check for check in needed if check not in self._checks.passed]:
