@@ -26,7 +26,7 @@ def _run() -> int:
         from typer.exceptions import TyperException
 
         from engine.cli import terminal
-        from engine.cli.app import app
+        from engine.cli.commands import app
         from engine.cli.terminal import complain
         from engine.errors import NbsealError
     except KeyboardInterrupt:

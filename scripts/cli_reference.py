@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import typer
 
-from engine.cli.app import app
+from engine.cli.commands import app
 
 HEAD = """# Command line
 

@@ -1,0 +1,146 @@
+"""Commands that execute notebooks, and judge how they came out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from engine.cli.commands.app import app
+from engine.cli.commands.options import (
+    AsOfOption,
+    AtLeastOption,
+    CellTimeoutOption,
+    ExactOption,
+    FilesOption,
+    Json,
+    LockedOption,
+    MemoryOption,
+    NotebookPath,
+    RequirementOption,
+    ResolverOption,
+    RunName,
+    TimeoutOption,
+    UpgradeOption,
+)
+
+
+@app.command()
+def run(
+    notebook: NotebookPath,
+    flags: Annotated[
+        list[str] | None, typer.Argument(metavar="[FLAG=VALUE]...", help="Values for the notebook's flags.")
+    ] = None,
+    requirement: RequirementOption = None,
+    requirements: FilesOption = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option("--input", metavar="PATH[=TARGET]", help="A data file, mounted read-only. Repeatable."),
+    ] = None,
+    resolver: ResolverOption = "uv",
+    upgrade: UpgradeOption = False,
+    locked: LockedOption = False,
+    as_of: AsOfOption = None,
+    timeout: TimeoutOption = None,
+    cell_timeout: CellTimeoutOption = None,
+    memory: MemoryOption = None,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="Hold seeds, frameworks and the wall clock steady.")
+    ] = False,
+    help_flags: Annotated[bool, typer.Option("--help-flags", help="List the notebook's flags and stop.")] = False,
+    as_json: Json = False,
+) -> int:
+    """Run a notebook in a sealed container and record it under a hash."""
+    from engine.cli import running
+
+    if help_flags:
+        return running.help_flags(notebook, as_json=as_json)
+    return running.run(
+        notebook,
+        flags or [],
+        inputs or [],
+        running.environment(requirement, requirements, resolver, upgrade, locked, as_of),
+        running.limits(timeout, cell_timeout, memory),
+        deterministic=deterministic,
+        as_json=as_json,
+    )
+
+
+@app.command()
+def rerun(
+    run: RunName,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--with", metavar="FLAG=VALUE", help="Another value for a flag: a new spec. Repeatable."),
+    ] = None,
+    image_only: Annotated[
+        bool, typer.Option("--image-only", help="Run nothing: pack the image again and compare its id.")
+    ] = False,
+    timeout: TimeoutOption = None,
+    cell_timeout: CellTimeoutOption = None,
+    memory: MemoryOption = None,
+    at_least: AtLeastOption = None,
+    exact: ExactOption = False,
+    as_json: Json = False,
+) -> int:
+    """Repeat a run from its record alone and judge how it came out: identical, equivalent, close, different.
+
+    RUN may be oci://HOST/REPOSITORY[:TAG|@DIGEST]; it is pulled first.
+    """
+    from engine.cli import running, verifying
+
+    required = verifying.required(at_least, exact=exact)
+    limits = running.limits(timeout, cell_timeout, memory)
+    judged = exact or at_least is not None
+    if image_only:
+        running.refuse_beside_image_only(assignments or [], limits, judged=judged)
+    elif assignments:
+        running.refuse_judging(judged=judged)
+    if run.startswith("oci://"):
+        from engine.cli import sharing
+
+        run = sharing.fetched(run)
+    if image_only:
+        return running.rebuild(run, as_json=as_json)
+    if assignments:
+        return running.rerun_with(run, assignments, limits, as_json=as_json)
+    return running.rerun(run, limits, required, as_json=as_json)
+
+
+@app.command()
+def verify(
+    run: RunName,
+    other: Annotated[
+        str | None, typer.Argument(metavar="[OTHER]", help="With which run of the same hash; default: what it repeats.")
+    ] = None,
+    stored: Annotated[
+        bool, typer.Option("--stored", help="Compare with the outputs stored in the notebook itself.")
+    ] = False,
+    at_least: AtLeastOption = None,
+    exact: ExactOption = False,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="Relative difference up to which numbers are close; default: 1e-5."),
+    ] = None,
+    without: Annotated[
+        list[str] | None, typer.Option("--without", metavar="NAME", help="Switch a normaliser off. Repeatable.")
+    ] = None,
+    diagnose: Annotated[
+        bool, typer.Option("--diagnose", help="Find the cause of each difference by experiment.")
+    ] = False,
+    budget: Annotated[
+        float | None, typer.Option(min=1, metavar="SECONDS", help="Time for experiments; default: 1800.")
+    ] = None,
+    page: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a page with both sides of each difference.")
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Compare two runs of one hash, or a run with the notebook's own outputs, unit by unit."""
+    from engine.cli import verifying
+
+    required = verifying.required(at_least, exact=exact)
+    rules = verifying.rules(tolerance, without)
+    limit = verifying.budget(budget, diagnose=diagnose)
+    return verifying.verify(run, other, rules, required, stored=stored, budget=limit, page=page, as_json=as_json)
