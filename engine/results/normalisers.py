@@ -42,7 +42,9 @@ _TIMINGS = (
     # A fraction of seconds with the unit written out at the end of a line is how time.time() gets printed.
     r"(?<= in )\d{1,9}\.\d{1,15} ?sec(?:ond)?s?(?=[.,;)!]{0,3}(?:\n|$))",
 )
-_DONE_IN = re.compile(rf"\b(?P<said>(?i:(?:ran|done|completed|finished)|(?:{_DONE})\b[^\n]{{0,60}}?) in ){_DURATION}")
+_DONE_IN = re.compile(
+    rf"\b(?P<said>(?i:(?:ran|done|completed|finished)|(?:{_DONE})\b(?:(?!<time>)[^\n]){{0,60}}?) in ){_DURATION}"
+)
 #: Every line that one of these patterns can fit has one of these, in small letters: most lines have none.
 _TIMING_SIGNS = (
     " in ", "time", "loop", "took", "elapsed", "eta: ", "seconds", "compiler", "parser",

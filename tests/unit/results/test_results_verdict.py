@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from executed_builders import code, display, error, executed, stream
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, PngImagePlugin
 
@@ -323,6 +323,7 @@ TEXTS = st.lists(st.one_of(PIECES, st.text(max_size=5)), max_size=12).map("".joi
 
 
 @given(TEXTS)
+@example("built x in 3 s in 0.5 secondsbuilt x in 3 s")
 def test_normalisers_are_idempotent(text: str) -> None:
     for item in NORMALISERS:
         once = item.apply(text)
