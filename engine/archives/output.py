@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 from engine.archives.layout import ENDINGS
-from engine.errors import BadInput
+from engine.errors import BadInput, EnvironmentFailed
 from engine.files import sync_directory
 
 #: zstd's own default. With at least one worker its output does not depend on how many there are.
@@ -47,12 +48,30 @@ def created(path: Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
             check(path)
-            temporary.rename(path)
+            _publish(temporary, path)
         sync_directory(path.parent)
     except OSError as error:
-        raise BadInput(f"{path} cannot be written: {error.strerror or error}.") from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise EnvironmentFailed(
+                f"There is no room for {path}.", "Free some of its disk, or write to another."
+            ) from error
+        reason = error.strerror or error
+        raise BadInput(
+            f"{path} cannot be written: {reason}.", "Give the name of a file in a folder of yours."
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _publish(temporary: Path, path: Path) -> None:
+    """Give the whole file its name, unless somebody else took it in between."""
+    try:
+        path.hardlink_to(temporary)
+    except FileExistsError:
+        check(path)
+        raise
+    except OSError:  # a file system without hard links
+        temporary.rename(path)
 
 
 def _compressed(file: BinaryIO) -> Any:

@@ -13,6 +13,7 @@ from engine.errors import NbsealError
 
 #: `archive` writes README.md and archive.json before everything else; who repacked it may have put folders before them.
 _ENTRIES = 64
+#: Of these entries together: whoever fills a folder with bombs costs a moment each.
 _MAX_BYTES = 64 << 20
 
 
@@ -32,12 +33,15 @@ def peek(path: Path) -> Listing | None:
     try:
         with opened(path) as (stream, _):
             tar = Tar(stream, path.name)
+            total = 0
             for entry, _ in zip(tar, range(_ENTRIES), strict=False):
-                if entry.size > _MAX_BYTES:
+                total += entry.size
+                if total > _MAX_BYTES:
                     return None
-                data = b"".join(tar.content())
                 if entry.name.partition("/")[2] == f"{layout.PAYLOAD}/{layout.CONTENTS}":
-                    return contents_of(json.loads(data))
+                    return contents_of(json.loads(b"".join(tar.content())))
+                for _data in tar.content():
+                    pass
     except (NbsealError, OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return None

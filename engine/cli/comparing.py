@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv as csv_format
 import io
-import json
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -80,23 +79,27 @@ def _shown(flags: Mapping[str, Any], name: str) -> str:
     if name not in flags:
         return ""
     value = flags[name]
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    text = clean_text(text).replace("\n", " ")
+    text = clean_text(_text(value)).replace("\n", " ")
     return text if len(text) <= 30 else text[:29] + "…"
 
 
+def _text(value: Any) -> str:
+    """As Python writes it, but a text without its quotes."""
+    return value if isinstance(value, str) else repr(value)
+
+
 def _print_csv(rows: Sequence[pipeline.Row], flags: Sequence[str], scalars: Sequence[str]) -> None:
-    """All digits, and full names: for programs."""
+    """All digits, and full names: for programs, some of which take an equals sign for the beginning of a formula."""
     text = io.StringIO()
     writer = csv_format.writer(text, lineterminator="\r\n")
     facts = ("run", "hash", "status", "notebook", "created", "duration")
-    writer.writerow([*facts, *(f"={name}" for name in flags), *scalars])
+    writer.writerow([*facts, *(f"flag:{name}" for name in flags), *scalars])
     for row in rows:
         values = [row.flags.get(name, "") for name in flags]
         writer.writerow(
             [
                 *(row.id, row.hash, row.status, row.notebook, row.created, row.duration),
-                *(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for value in values),
+                *(_text(value) for value in values),
                 *(repr(row.scalars[name]) if name in row.scalars else "" for name in scalars),
             ]
         )

@@ -66,10 +66,11 @@ def _purge_archived(folder: Path, home: Home, terminal: Terminal, *, as_json: bo
     for problem in done.problems:
         complain(problem.message, problem.hint)
     if as_json:
-        print_json({"purged": [run for run, _ in done.runs], "problems": [item.message for item in done.problems]})
+        print_json({"purged": [item.run for item in done.runs], "problems": [item.message for item in done.problems]})
     else:
-        for run, path in done.runs:
-            print(f"{run}  purged; {clean_text(path.name)} holds it")
+        for item in done.runs:
+            without = f", without {' and '.join(item.left_out)}" if item.left_out else ""
+            print(f"{item.run}  purged; {clean_text(item.archive.name)} holds it{without}")
         if not done.runs and not done.problems:
             say(f"No archive in {folder} holds a run of this home.")
     return done.problems[0].exit_code if done.problems else 0

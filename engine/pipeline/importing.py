@@ -55,7 +55,8 @@ def import_from(receive: Receive, source: str, home: Home, progress: Progress) -
     with _received(receive, source, home, progress) as (folder, examined):
         imported = _imported(examined)
         arrived = tuple(
-            replace(item, known=store.is_known(home, item.record.id, item.seal.digest)) for item in imported.runs
+            replace(item, known=store.is_known(home, store.open_run(examined.staged, item.record.id), item.seal.digest))
+            for item in imported.runs
         )
         store.take_in(home, folder, [_arrival(item, examined) for item in arrived])
     return replace(imported, runs=arrived)
@@ -63,15 +64,16 @@ def import_from(receive: Receive, source: str, home: Home, progress: Progress) -
 
 def read_archive(path: Path, home: Home, progress: Progress) -> Imported:
     """The same without taking anything in: what an archive holds, after all of it was checked."""
-    with _received(_file(path, progress), path.name, home, progress) as (_, examined):
+    with opened(path, home, progress) as examined:
         return _imported(examined)
 
 
 @contextmanager
-def opened(path: Path, home: Home, progress: Progress) -> Iterator[tuple[Home, tuple[Record, ...]]]:
-    """An archive's content as a home of its own while the block lasts, and its runs, after all of it was checked."""
-    with _received(_file(path, progress), path.name, home, progress) as (_, examined):
-        yield examined.staged, tuple(run.record for run in examined.runs if run.record)
+def opened(path: Path, home: Home, progress: Progress) -> Iterator[Examined]:
+    """An archive of which all was checked, its content in ``staged`` as in a home of its own while the block lasts."""
+    with store.looking(home) as folder:
+        received = archives.receive(path, folder / "bag", progress)
+        yield examine(received, store.staged(folder), home, Checks(path.name), progress)
 
 
 def _file(path: Path, progress: Progress) -> Receive:

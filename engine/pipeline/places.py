@@ -31,8 +31,11 @@ def seen(prefixes: Sequence[str], archives: Sequence[Path], home: Home, progress
     with ExitStack() as held:
         there = []
         for path in archives:
-            staged, found = held.enter_context(opened(path, home, progress))
-            there += [Seen(item, store.RunDirectory(home, staged.runs / item.id), staged) for item in found]
+            found = held.enter_context(opened(path, home, progress))
+            for run in found.runs:
+                if run.record is not None:
+                    place = store.RunDirectory(home, found.staged.runs / run.listed.id)
+                    there.append(Seen(run.record, place, found.staged))
         yield [_find(prefix, there, home, progress) for prefix in prefixes] if prefixes else there
 
 
@@ -49,4 +52,6 @@ def pick(prefix: str, records: Sequence[Record]) -> Record | None:
     if len({item.id for item in fitting}) > 1:
         names = ", ".join(item.id for item in fitting[:10])
         raise BadInput(f"'{prefix[:80]}' is ambiguous: {names}.", "Give more of the id.")
+    if any(item != fitting[0] for item in fitting):
+        raise BadInput(f"There are different runs {fitting[0].id} in these archives.", "Give one archive at a time.")
     return fitting[0] if fitting else None

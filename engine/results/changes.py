@@ -36,7 +36,8 @@ def run_changes(old: Record, old_source: Source, new: Record, new_source: Source
 
 def _parts(record: Record, source: Source) -> dict[str, dict[str, str]]:
     spec = record.spec
-    names = ("notebook", "source", "image", "platform", "directory", "network", "gpus")
+    # The source and the notebook are compared by what is in them.
+    names = ("image", "platform", "directory", "network", "gpus")
     setting = {name: str(spec[name]) for name in names if name in spec} | {"base": record.base}
     setting |= {f"${name}": str(value) for name, value in dict(spec.get("environment", {})).items()}
     return {

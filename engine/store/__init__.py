@@ -4,7 +4,7 @@ from engine.store.blobs import blob_path
 from engine.store.directory import RunDirectory, open_run, read_log, read_source, scalar_lines
 from engine.store.fsck import fsck
 from engine.store.histories import Comment, History
-from engine.store.incoming import Arrival, is_known, receiving, staged, take_in
+from engine.store.incoming import Arrival, is_known, looking, receiving, staged, take_in
 from engine.store.index import (
     Summary,
     all_histories,
@@ -68,6 +68,7 @@ __all__ = [
     "load_record",
     "log",
     "logged_seal",
+    "looking",
     "materialise",
     "new_id",
     "now",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -27,6 +28,7 @@ from engine.store.directory import RunDirectory, open_run
 from engine.store.index import history_of
 from engine.store.locks import disown, own
 from engine.store.record import RUN_ID, read_json
+from engine.store.sealing import read_seal
 
 _PREFIX = "archive-"
 _NEW = ".archive-"
@@ -48,12 +50,38 @@ class Arrival:
 
 
 @contextmanager
-def receiving(home: Home, *, finish: bool = True) -> Iterator[Path]:
+def receiving(home: Home) -> Iterator[Path]:
     """An empty folder on the home's file system, ours until the block ends, and gone then.
 
-    What killed processes left there goes first; an import that was decided is carried on when ``finish`` is set.
+    What killed processes left there goes first; an import that was decided is carried on.
     """
-    finish_imports(home, carry_on=finish)
+    finish_imports(home)
+    with _folder(home) as folder:
+        yield folder
+
+
+@contextmanager
+def looking(home: Home) -> Iterator[Path]:
+    """The same for what is only looked at: nothing is carried on, and the home need not be writable."""
+    if not _is_writable(home):
+        with tempfile.TemporaryDirectory(prefix="nbseal-", ignore_cleanup_errors=True) as name:
+            yield Path(name)
+        return
+    finish_imports(home, carry_on=False)
+    with _folder(home) as folder:
+        yield folder
+
+
+def _is_writable(home: Home) -> bool:
+    try:
+        home.temporary.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(home.temporary, os.W_OK)
+
+
+@contextmanager
+def _folder(home: Home) -> Iterator[Path]:
     new = home.temporary / f"{_NEW}{secrets.token_hex(8)}"
     new.mkdir(parents=True)
     with locked(new / _LOCK):  # before it has its name: nobody sees it without its owner
@@ -70,12 +98,13 @@ def staged(folder: Path) -> Home:
     return Home(folder / "home")
 
 
-def is_known(home: Home, run_id: str, seal: str) -> bool:
+def is_known(home: Home, arriving: RunDirectory, seal: str) -> bool:
     """Whether the home has exactly this run already.
 
     BadInput when it is in the trash here; VerificationFailed when the home has, or had, another one of this id.
-    A run that was purged may come back.
+    A run that was purged may come back, with the signature that it had.
     """
+    run_id = arriving.id
     history, _ = history_of(home, run_id)
     if history.state == "deleted" or (home.trash / run_id).exists():
         raise BadInput(f"Run {run_id} is in the trash of this home.", f"`nbseal purge {run_id}` takes it out of there.")
@@ -84,6 +113,11 @@ def is_known(home: Home, run_id: str, seal: str) -> bool:
         raise VerificationFailed(
             f"This home has another run {run_id}, with another seal.",
             "One of the two was changed: `nbseal fsck` judges that of the home.",
+        )
+    if history.key and (found := read_seal(arriving, history)).signature == "bad":
+        raise VerificationFailed(
+            f"Run {run_id} does not arrive with the signature that the ledger of this home has: {found.reason}.",
+            "Take it from an archive that still has it.",
         )
     return there
 

@@ -37,6 +37,9 @@ def delete(home: Home, run_id: str) -> None:
     with own(home, run_id) as owned:
         if not owned:
             raise BadInput(f"Run {run_id} is being worked on.", "Wait until it has ended.")
+        # Somebody else may have been faster than whoever found it.
+        if not open_run(home, run_id).path.exists() or history_of(home, run_id)[0].state in ("deleted", "purged"):
+            raise BadInput(f"Run {run_id} is deleted already.", "`nbseal runs` lists what is there.")
         if (home.trash / run_id).exists():
             raise BadInput(f"There is a run {run_id} in the trash already.", f"Look into {home.trash / run_id}.")
         ledger.append(home, "deleted", run=run_id)
@@ -52,6 +55,8 @@ def purge(home: Home, run_id: str, archive: str = "") -> None:
     with own(home, run_id) as owned:
         if not owned:
             raise BadInput(f"Run {run_id} is being worked on.", "Wait until that is done.")
+        if history_of(home, run_id)[0].state != "deleted":
+            raise BadInput(f"Run {run_id} is not deleted, or purged already.", "`nbseal runs` lists what is there.")
         ledger.append(home, "purged", run=run_id, **({"archive": archive} if archive else {}))
         _out_of_trash(home, run_id)
         disown(home, run_id)

@@ -84,7 +84,7 @@ def test_two_runs_are_compared_at_home_and_out_of_archives(
         (new["id"], {"lr": 0.25, "name": "<b>"}, {"loss": 0.5}),
     ]
     header, *lines = csv.reader(io.StringIO(nbseal("compare", *ids, "--csv").stdout))
-    assert header[-3:] == ["=lr", "=name", "loss"]
+    assert header[-3:] == ["flag:lr", "flag:name", "loss"]
     assert [line[-3:] for line in lines] == [["0.5", "a", "1.0"], ["0.25", "<b>", "0.5"]]
     assert not list((tmp_path / "home").rglob("run.json"))
 

@@ -66,7 +66,7 @@ class Audit:
 
 def audit_archive(path: Path, home: Home, progress: Progress) -> Audit:
     """Audit an archive. Nothing of it enters the home; whose keys count is said by the home."""
-    with store.receiving(home, finish=False) as folder:
+    with store.looking(home) as folder:
         try:
             received = archives.receive(path, folder / "bag", progress)
         except VerificationFailed as error:
@@ -81,7 +81,7 @@ def audit_archive(path: Path, home: Home, progress: Progress) -> Audit:
 
 def audit_run(prefix: str, home: Home, progress: Progress) -> Audit:
     """Audit a run of the home, by what an archive of it would hold. No container engine is asked."""
-    with store.receiving(home, finish=False) as folder:
+    with store.looking(home) as folder:
         path = folder / "run.tar"
         try:
             gathered, absent = _gathered(prefix, home)
