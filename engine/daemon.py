@@ -1,19 +1,21 @@
-"""The one client of the container engine: find it, say which it is, run a short-lived tool in it."""
+"""The one client of container engines: find one, say which it is, run a short-lived tool in it."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.errors import EngineUnavailable
+from engine.errors import BadInput, EngineUnavailable
+from engine.hosts import LOCAL, Address, Host, Tunnel, parse_address
 
 if TYPE_CHECKING:
     from docker import DockerClient
 
+_CONTEXTS = "`docker context ls` lists them."
 #: Every container and image of ours carries it, so that nothing else is ever touched.
 LABEL = "nbseal"
 
@@ -28,6 +30,11 @@ class Engine:
     version: str
     storage: str
     info: Mapping[str, Any]
+    host: str = LOCAL  # whose it is: a name of hosts.json, or this machine
+
+    def __str__(self) -> str:
+        where = "" if self.host == LOCAL else f"{self.host}, "
+        return f"{self.name} {self.version} ({where}{self.url})"
 
 
 @dataclass(frozen=True)
@@ -49,47 +56,131 @@ class ToolResult:
 
 
 def connect() -> Engine:
-    """The engine that the user's own Docker settings name (DOCKER_HOST, docker context).
+    """The engine of this machine, as the user's own Docker settings name it (DOCKER_HOST, docker context).
 
-    Raises EngineUnavailable with what to install or start when none answers.
+    Raises EngineUnavailable with what to install or start when none answers, and BadInput when these settings lead to
+    another machine: folders of this one are not there, and nobody may be led astray in silence.
     """
-    import docker
-    from docker.errors import DockerException
-    from requests.exceptions import RequestException
-
+    url, origin = _local_url()
+    if not url.startswith("unix://"):
+        raise BadInput(
+            f"{origin} leads to {url}, another machine.",
+            "Unset it, or name a socket of this machine; `nbseal hosts add` is for others.",
+        )
     try:
-        client = docker.from_env(timeout=600)
-        info = client.info()
-    except (DockerException, RequestException, OSError, ValueError) as error:
+        return _reached(url, url, LOCAL)
+    except _no_answer() as error:
         raise EngineUnavailable(
-            f"No container engine answers at {_url()}: {_reason(error)}.",
+            f"No container engine answers at {url}: {_reason(error)}.",
             "Start Docker, or install it (on Debian or Ubuntu: apt-get install docker.io), "
             "or set DOCKER_HOST to one that is reachable; `nbseal doctor` checks again.",
         ) from error
+
+
+@contextmanager
+def connected(host: Host) -> Iterator[Engine]:
+    """The engine of a host, and the way there for as long as the block lasts.
+
+    EngineUnavailable when it cannot be reached; BadInput when its docker context is gone.
+    """
+    address, tls = parse_address(host.url), Path(host.tls) if host.tls else None
+    if address.kind == "context":
+        address, tls = _of_context(address.context)
+    with ExitStack() as held:
+        url = f"tcp://{address.host}:{address.port}"
+        if address.kind == "unix":
+            url = f"unix://{address.path}"
+        elif address.kind == "ssh":
+            tunnel = Tunnel(address)
+            held.callback(tunnel.close)
+            url = f"unix://{tunnel.socket}"
+        try:
+            engine = _reached(url, host.url, host.name, tls)
+        except _no_answer() as error:
+            raise EngineUnavailable(
+                f"No container engine answers on {host.name} ({host.url}): {_reason(error)}.",
+                f"`nbseal hosts check {host.name}` looks again.",
+            ) from error
+        held.callback(engine.client.close)
+        yield engine
+
+
+def _reached(url: str, shown: str, host: str, tls: Path | None = None) -> Engine:
+    """Ask an engine who it is. ``shown`` is its address for people; docker's and requests' errors pass through."""
+    import docker
+    from docker.constants import DEFAULT_DOCKER_API_VERSION
+    from docker.tls import TLSConfig
+
+    config = None
+    if tls is not None:
+        certificate = (str(tls / "cert.pem"), str(tls / "key.pem"))
+        config = TLSConfig(client_cert=certificate, ca_cert=str(tls / "ca.pem"), verify=True)
+
+    def client_of(version: str) -> DockerClient:
+        client = docker.DockerClient(base_url=url, version=version, timeout=600, tls=config or False)
+        # REQUESTS_CA_BUNDLE and proxies are about the web; they would take the place of the certificates said here.
+        client.api.trust_env = False
+        return client
+
+    # Without a version, the client would ask for it before anything can be set.
+    with closing(client_of(DEFAULT_DOCKER_API_VERSION)) as first:
+        client = client_of(str(first.api.version(api_version=False)["ApiVersion"]))
+    info = client.info()
     return Engine(
         client=client,
-        url=_url(),
+        url=shown,
         name="podman" if "podman" in str(info.get("ServerVersion", "")).lower() else "docker",
         version=str(info.get("ServerVersion", "")),
         storage=str(info.get("Driver", "")),
         info=info,
+        host=host,
     )
 
 
-def _url() -> str:
-    """Where ``docker.from_env`` looked, which for a socket its client does not say."""
+def _no_answer() -> tuple[type[Exception], ...]:
+    """What docker-py raises when nobody answers, or not as an engine does."""
+    from docker.errors import DockerException
+    from requests.exceptions import RequestException
+
+    return (DockerException, RequestException, OSError, ValueError, KeyError, TypeError)
+
+
+def _local_url() -> tuple[str, str]:
+    """Where Docker's command would go, and by whose word."""
     from docker.constants import DEFAULT_UNIX_SOCKET
     from docker.context import ContextAPI
     from docker.errors import DockerException
 
-    named = os.environ.get("DOCKER_HOST")
+    named, origin = os.environ.get("DOCKER_HOST"), "DOCKER_HOST"
     if not named:
-        with suppress(DockerException):
-            named = ContextAPI.kwargs_from_context().get("base_url")
-    return str(named or DEFAULT_UNIX_SOCKET).replace("http+unix://", "unix://")
+        with suppress(DockerException, OSError, ValueError, KeyError):
+            context = ContextAPI.get_current_context()
+            named, origin = context.Host, f"The docker context {context.Name}"
+    return str(named or DEFAULT_UNIX_SOCKET).replace("http+unix://", "unix://"), origin
 
 
-def _reason(error: Exception) -> str:
+def _of_context(name: str) -> tuple[Address, Path | None]:
+    """Where a docker context leads, and the folder with its certificates."""
+    from docker.context import ContextAPI
+    from docker.errors import DockerException
+
+    try:
+        context = ContextAPI.get_context(name)
+        url = str(context.Host) if context else ""
+        folder = Path(context.tls_path) / "docker" if context and "docker" in context.tls_cfg else None
+    except (DockerException, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadInput(f"The docker context {name} cannot be read: {_reason(error)}.", _CONTEXTS) from error
+    if not url:
+        raise BadInput(f"There is no docker context {name}.", _CONTEXTS)
+    address = parse_address(url.replace("http+unix://", "unix://"))
+    if address.kind == "tcp" and folder is None:
+        raise BadInput(
+            f"The docker context {name} leads to {url} without TLS.", "An engine without TLS obeys everybody."
+        )
+    return address, folder
+
+
+def _reason(error: BaseException) -> str:
     text = str(error)
     if "Permission denied" in text or "PermissionError" in text:
         return "its socket refuses this user (is the user in the docker group?)"
@@ -97,7 +188,7 @@ def _reason(error: Exception) -> str:
         return "its socket does not exist"
     if "Connection refused" in text or "ConnectionRefused" in text:
         return "nothing listens there"
-    return text.splitlines()[0][:200] if text else type(error).__name__
+    return text.splitlines()[0][:200].rstrip(".") if text else type(error).__name__
 
 
 def run_tool(

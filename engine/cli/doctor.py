@@ -12,7 +12,7 @@ from typing import Literal
 
 from engine import environments
 from engine.cli.terminal import print_json, size_text, styled
-from engine.errors import EngineUnavailable, NbsealError
+from engine.errors import BadInput, EngineUnavailable, NbsealError
 from engine.settings import Home, find_home
 
 #: Room for a base, the wheels and layers of one scientific stack, and the engine's copy of them.
@@ -51,7 +51,7 @@ def _engine() -> Iterator[Check]:
     yield Check("python", "ok", f"{platform.python_version()} ({sys.platform}, {platform.machine()})")
     try:
         engine = daemon.connect()
-    except EngineUnavailable as error:
+    except (BadInput, EngineUnavailable) as error:
         yield Check("engine", "missing", error.message, error.hint)
         return
     yield Check("engine", "ok", f"{engine.name} {engine.version} at {engine.url}")

@@ -16,6 +16,7 @@ from engine.pipeline.environment import (
     lock,
     rebuild_image,
 )
+from engine.pipeline.hosting import Checked, check_host
 from engine.pipeline.importing import Imported, import_archive, read_archive
 from engine.pipeline.keeping import (
     Shown,
@@ -42,6 +43,7 @@ __all__ = [
     "AUDITED",
     "Archived",
     "Audit",
+    "Checked",
     "Diff",
     "Imported",
     "Pulled",
@@ -61,6 +63,7 @@ __all__ = [
     "base_import",
     "base_list",
     "build",
+    "check_host",
     "comment",
     "compare",
     "delete",

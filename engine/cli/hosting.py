@@ -1,0 +1,115 @@
+"""``hosts``: the machines that runs can go to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from engine import hosts, pipeline
+from engine.cli.terminal import Terminal, print_json, say, size_text, styled, table
+from engine.errors import NbsealError
+from engine.model import Json
+from engine.results import clean_text
+from engine.settings import find_home
+
+#: Seconds by which a clock may be off before it is said: entries of ledgers and certificates are compared by time.
+_SKEW = 2.0
+
+
+def show(*, as_json: bool) -> int:
+    """All hosts; the default one is marked."""
+    known = hosts.read(find_home())
+    if as_json:
+        items = [{"name": host.name, "url": host.url, "tls": host.tls} for host in known.hosts.values()]
+        print_json({"default": known.default, "hosts": items})
+        return 0
+    if not known.hosts:
+        say("No hosts are known, so runs stay on this machine; `nbseal hosts add NAME URL` adds one.")
+        return 0
+    rows = [[host.name, "default" if host.name == known.default else "", host.url] for host in known.hosts.values()]
+    print(table(["host", "", "url"], rows))
+    return 0
+
+
+def add(name: str, url: str, tls: Path | None, *, as_json: bool) -> int:
+    """Remember a host."""
+    host = hosts.add(find_home(), name, url, tls)
+    if as_json:
+        print_json({"name": host.name, "url": host.url, "tls": host.tls})
+    else:
+        print(f"{host.name}  {host.url}")
+        say(f"`nbseal hosts check {host.name}` looks whether it answers.")
+    return 0
+
+
+def remove(name: str, *, as_json: bool) -> int:
+    """Forget a host."""
+    hosts.remove(find_home(), name)
+    if as_json:
+        print_json({"removed": name})
+    else:
+        print(f"{name}  removed; nothing was done there")
+    return 0
+
+
+def default(name: str, *, as_json: bool) -> int:
+    """Choose the host that is meant when none is named."""
+    hosts.set_default(find_home(), name)
+    if as_json:
+        print_json({"default": name})
+    else:
+        print(f"{name}  is the default")
+    return 0
+
+
+def check(names: list[str], *, as_json: bool) -> int:
+    """Ask hosts who they are; the exit code is that of the first that does not answer."""
+    home, terminal = find_home(), Terminal()
+    documents: list[Json] = []
+    problems: list[NbsealError] = []
+    for name in names or list(hosts.read(home).hosts):
+        try:
+            found = pipeline.check_host(name, home, terminal)
+        except NbsealError as error:
+            problems.append(error)
+            documents.append({"name": name, "problem": error.message, "hint": error.hint})
+            if not as_json:
+                print(
+                    f"{styled('missing ', 'red')} {clean_text(name)}: {clean_text(error.message)}\n{'':9}{error.hint}"
+                )
+            continue
+        documents.append(_document(found))
+        if not as_json:
+            _tell(found)
+    if as_json:
+        print_json(documents)
+    return problems[0].exit_code if problems else 0
+
+
+def _document(found: pipeline.Checked) -> Json:
+    return {
+        "name": found.host.name,
+        "url": found.host.url,
+        "engine": found.engine,
+        "version": found.version,
+        "storage": found.storage,
+        "system": found.system,
+        "processors": found.processors,
+        "memory": found.memory,
+        "runtimes": list(found.runtimes),
+        "devices": list(found.devices),
+        "skew": round(found.skew, 3),
+        "latency": round(found.latency, 5),
+    }
+
+
+def _tell(found: pipeline.Checked) -> None:
+    gpu = ", ".join(found.devices) or ("nvidia runtime" if "nvidia" in found.runtimes else "no GPU runtime")
+    late = abs(found.skew) > _SKEW
+    print(f"{styled('warning ' if late else 'ok      ', 'yellow' if late else 'green')} {found.host.name}")
+    for name, text in (
+        ("engine", f"{found.engine} {found.version}, {found.storage}, {found.system}"),
+        ("machine", f"{found.processors} processors, {size_text(found.memory)} of memory, {gpu}"),
+        ("way", f"{found.host.url}, {found.latency * 1000:.1f} ms there and back"),
+        ("clock", f"{abs(found.skew):.1f} s {'ahead of' if found.skew > 0 else 'behind'} this machine's"),
+    ):
+        print(f"{'':9}{name.ljust(8)} {clean_text(text)}")

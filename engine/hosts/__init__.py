@@ -1,0 +1,19 @@
+"""The machines that runs can go to: their names and addresses, and the way there."""
+
+from engine.hosts.address import Address, parse_address
+from engine.hosts.registry import LOCAL, Host, Hosts, add, find, read, remove, set_default
+from engine.hosts.tunnel import Tunnel
+
+__all__ = [
+    "LOCAL",
+    "Address",
+    "Host",
+    "Hosts",
+    "Tunnel",
+    "add",
+    "find",
+    "parse_address",
+    "read",
+    "remove",
+    "set_default",
+]

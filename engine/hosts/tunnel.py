@@ -1,0 +1,103 @@
+"""A remote engine's socket on this machine, forwarded by the user's own ssh: their config, agent and jump hosts.
+
+Nothing is asked for when there is nobody to answer, and host keys are ssh's to judge.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from engine.errors import EngineUnavailable
+from engine.hosts.address import Address
+
+#: A frozen link is called dead after so many seconds without an answer, times three.
+ALIVE = 10
+_PATIENCE = 60.0
+
+
+def _die_with_parent() -> None:
+    """Whoever is killed cannot close anything (prctl(2), PR_SET_PDEATHSIG)."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
+class Tunnel:
+    """Open from its making until ``close``; ``socket`` is where the engine then answers.
+
+    EngineUnavailable when ssh cannot get there, in ssh's own words.
+    """
+
+    def __init__(self, address: Address) -> None:
+        program = shutil.which("ssh")
+        if program is None:
+            raise EngineUnavailable("There is no ssh on this machine.", "Install OpenSSH's client.")
+        self._folder = Path(tempfile.mkdtemp(prefix="nbseal-ssh-"))  # 0700: whoever reaches the socket is root there
+        self.socket = self._folder / "engine.sock"
+        self._errors = self._folder / "errors"
+        target = f"{address.user}@{address.host}" if address.user else address.host
+        options = {
+            "ExitOnForwardFailure": "yes",
+            "ServerAliveInterval": str(ALIVE),
+            "ServerAliveCountMax": "3",
+            "ConnectTimeout": "20",
+            "ControlMaster": "no",  # an open connection of the user's is used, but none is left behind
+            "BatchMode": "no" if sys.stdin.isatty() else "yes",
+        }
+        command = [program, "-N", "-T", "-L", f"{self.socket}:{address.path}"]
+        command += [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
+        command += ["-p", str(address.port)] if address.port else []
+        try:
+            with self._errors.open("wb") as errors:
+                self._process = subprocess.Popen(
+                    [*command, "--", target],
+                    stdin=None if sys.stdin.isatty() else subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=errors,
+                    start_new_session=not sys.stdin.isatty(),  # Ctrl-C is for the run; the way to it stays open
+                    preexec_fn=_die_with_parent,
+                )
+            self._wait(target)
+        except BaseException:
+            self.close()
+            raise
+
+    def _wait(self, target: str) -> None:
+        end = time.monotonic() + _PATIENCE
+        while not self.socket.exists():
+            if self._process.poll() is not None or time.monotonic() > end:
+                raise EngineUnavailable(
+                    f"ssh does not get to {target}: {self._said() or 'no answer'}.",
+                    f"`ssh {target}` has to work without a question; see its own config, agent and known_hosts.",
+                )
+            time.sleep(0.02)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether ssh is still there."""
+        return self._process.poll() is None
+
+    def _said(self) -> str:
+        with suppress(OSError):
+            lines = self._errors.read_text(errors="replace").strip().splitlines()
+            return lines[-1].rstrip(".")[:300] if lines else ""
+        return ""
+
+    def close(self) -> None:
+        """End ssh and take the socket away."""
+        process = getattr(self, "_process", None)
+        if process is not None and process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)

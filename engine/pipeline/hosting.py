@@ -1,0 +1,80 @@
+"""Machines that runs can go to: looked at, one by one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from statistics import median
+from typing import Any
+
+from engine import daemon, hosts
+from engine.errors import BadInput
+from engine.progress import Progress
+from engine.settings import Home
+
+_PINGS = 5
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was seen of a host. ``skew`` is by how many seconds its clock is ahead, ``latency`` is there and back."""
+
+    host: hosts.Host
+    engine: str
+    version: str
+    storage: str
+    system: str
+    processors: int
+    memory: int  # bytes
+    runtimes: tuple[str, ...]
+    devices: tuple[str, ...]  # that CDI offers
+    skew: float
+    latency: float
+
+
+def check_host(name: str, home: Home, progress: Progress) -> Checked:
+    """Ask a host's engine who it is, how far it is, and what time it has. EngineUnavailable when it does not answer."""
+    host = hosts.find(hosts.read(home), name)
+    with progress.task(f"Asking {name}"), daemon.connected(host) as engine:
+        latency = median(_ping(engine) for _ in range(_PINGS))
+        asked = datetime.now(UTC)
+        info = engine.client.info()
+        middle = asked + (datetime.now(UTC) - asked) / 2
+        return Checked(
+            host=host,
+            engine=engine.name,
+            version=engine.version,
+            storage=engine.storage,
+            system=str(info.get("OperatingSystem", "")),
+            processors=int(info.get("NCPU", 0)),
+            memory=int(info.get("MemTotal", 0)),
+            runtimes=tuple(sorted(info.get("Runtimes") or {})),
+            devices=_devices(info),
+            skew=(_time(info) - middle).total_seconds(),
+            latency=latency,
+        )
+
+
+def _ping(engine: daemon.Engine) -> float:
+    began = time.perf_counter()
+    engine.client.ping()
+    return time.perf_counter() - began
+
+
+def _devices(info: Mapping[str, Any]) -> tuple[str, ...]:
+    """What an engine with CDI says of itself."""
+    found = info.get("DiscoveredDevices") or []
+    return tuple(sorted(str(item.get("ID", "")) for item in found if isinstance(item, dict)))
+
+
+def _time(info: Mapping[str, Any]) -> datetime:
+    text = str(info.get("SystemTime", ""))
+    try:
+        # Nanoseconds are more than Python reads.
+        head, _, tail = text.partition(".")
+        digits = tail.rstrip("Z")[:6] if tail.endswith("Z") else ""
+        return datetime.fromisoformat(f"{head}.{digits}+00:00" if digits else text)
+    except ValueError:
+        raise BadInput("The engine does not say what time it has.", "It is of an unknown kind.") from None
