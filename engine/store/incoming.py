@@ -27,6 +27,7 @@ from engine.store import seal as manifests
 from engine.store.directory import RunDirectory, open_run
 from engine.store.index import history_of
 from engine.store.locks import disown, own
+from engine.store.parts import sweep_parts
 from engine.store.record import RUN_ID, read_json
 from engine.store.sealing import read_seal
 
@@ -133,6 +134,7 @@ def take_in(home: Home, folder: Path, arrivals: Sequence[Arrival]) -> None:
 def finish_imports(home: Home, *, carry_on: bool = True) -> tuple[str, ...]:
     """Carry on, or clear away, what killed imports left; what was carried on, in words."""
     told: list[str] = []
+    sweep_parts(home)
     try:
         names = [name for name in os.listdir(home.temporary) if name.startswith((_PREFIX, _NEW))]  # noqa: PTH208
     except OSError:

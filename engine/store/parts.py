@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -15,7 +16,7 @@ from engine.settings import Home
 
 _PREFIX = "pull-"
 _LOCK = "lock"
-#: Pieces of which nobody wanted the rest for so long (seconds) are removed.
+#: Pieces of which nobody wanted the rest for so long (seconds) are removed, by whatever command looks next.
 _STALE = 86_400
 
 
@@ -26,7 +27,7 @@ def parts(home: Home, digest: str) -> Iterator[Path]:
     It stays when the block ends for want of a network or of room, or is interrupted or killed; else it is gone then.
     """
     folder = home.temporary / f"{_PREFIX}{bare(digest)}"
-    _sweep(home, folder.name)
+    sweep_parts(home, but=folder.name)
     with ExitStack() as stack:
         while True:
             with suppress(FileNotFoundError):  # its folder may go while we wait for it
@@ -45,13 +46,14 @@ def parts(home: Home, digest: str) -> Iterator[Path]:
         remove_tree(folder)
 
 
-def _sweep(home: Home, current: str) -> None:
-    """Remove what is old and nobody's."""
+def sweep_parts(home: Home, *, but: str = "") -> None:
+    """Remove what is old and nobody's, ``but`` a folder of this name."""
     with suppress(OSError):
         for path in home.temporary.iterdir():
-            if path.name.startswith(_PREFIX) and path.name != current:
+            if path.name.startswith(_PREFIX) and path.name != but:
                 with suppress(OSError):
-                    if time.time() - path.lstat().st_mtime > _STALE:
+                    status = path.lstat()  # a link there would have its lock made elsewhere
+                    if stat.S_ISDIR(status.st_mode) and time.time() - status.st_mtime > _STALE:
                         with locked(path / _LOCK, wait=False) as ours:
                             if ours:
                                 remove_tree(path)
