@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 from engine.digests import sha256_bytes
 from engine.errors import BadInput, EnvironmentFailed, NbsealError, VerificationFailed
 from engine.registry.authorization import Authorization, denied
+from engine.registry.parallel import pause
 from engine.registry.reference import DIGEST, Reference, is_tag
 from engine.registry.transport import Broken, NoTls, Reply, Transport
 
@@ -29,6 +29,8 @@ _MOST_REDIRECTS = 5
 _ATTEMPTS = 8
 #: Of who never answered yet: most likely its name was mistyped.
 _FIRST_ATTEMPTS = 3
+_LOOK = "Look at the host and the port."
+_GO_ON = "What is there stays: the same command goes on from it."
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 8.0
 _REDIRECTS = (301, 302, 303, 307, 308)
 #: Said by servers that may do better next time.
@@ -38,8 +40,8 @@ _PASSING = (408, 429, 500, 502, 503, 504)
 class Patience:
     """How often something is tried again that a broken connection ended; what was achieved in between counts."""
 
-    def __init__(self, registry: str, attempts: int = _ATTEMPTS) -> None:
-        self._registry, self._attempts, self._failures = registry, attempts, 0
+    def __init__(self, registry: str, attempts: int, hint: str) -> None:
+        self._registry, self._attempts, self._hint, self._failures = registry, attempts, hint, 0
 
     def progressed(self) -> None:
         self._failures = 0
@@ -48,11 +50,8 @@ class Patience:
         """Wait a little longer each time; EnvironmentFailed when it is enough."""
         self._failures += 1
         if self._failures >= self._attempts:
-            raise EnvironmentFailed(
-                f"{self._registry} does not answer: {error}.",
-                "What is there stays: the same command goes on from it.",
-            ) from None
-        time.sleep(min(_FIRST_PAUSE * 2 ** (self._failures - 1), _LONGEST_PAUSE))
+            raise EnvironmentFailed(f"{self._registry} does not answer: {error}.", self._hint) from None
+        pause(min(_FIRST_PAUSE * 2 ** (self._failures - 1), _LONGEST_PAUSE))
 
 
 class Client:
@@ -73,7 +72,7 @@ class Client:
             self.received += received
 
     def patience(self) -> Patience:
-        return Patience(self.reference.registry)
+        return Patience(self.reference.registry, _ATTEMPTS, _GO_ON)
 
     def patiently(self, attempt: Callable[[], T]) -> T:
         """What ``attempt`` returns, tried again when the connection breaks."""
@@ -213,7 +212,7 @@ class Client:
     def _greet(self) -> str:
         """Find out how the registry speaks: with TLS, or without on this machine only, as docker does."""
         registry = self.reference.registry
-        patience = Patience(registry, _FIRST_ATTEMPTS)
+        patience = Patience(registry, _FIRST_ATTEMPTS, _LOOK)
         schemes = ["https", "http"] if self.reference.is_loopback else ["https"]
         while True:
             try:
@@ -231,9 +230,7 @@ class Client:
         if reply.status == 401:
             self._authorization.renew("", reply)
         elif reply.status != 200:
-            raise EnvironmentFailed(
-                f"{registry} is no registry: it answers with HTTP {reply.status}.", "Look at the host and the port."
-            )
+            raise EnvironmentFailed(f"{registry} is no registry: it answers with HTTP {reply.status}.", _LOOK)
         return schemes[0]
 
     def _follow(self, reply: Reply, headers: dict[str, str]) -> Reply:
