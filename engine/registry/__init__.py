@@ -18,7 +18,7 @@ from engine.registry.client import Client
 from engine.registry.download import download
 from engine.registry.parallel import each
 from engine.registry.push import refer, send
-from engine.registry.reference import SCHEME, Reference, parse
+from engine.registry.reference import RESERVED, SCHEME, Reference, parse
 from engine.registry.upload import EMPTY, Content, Damaged
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "EMPTY",
     "FILE",
     "MAX_FILES",
+    "RESERVED",
     "RUN_HASH",
     "RUN_ID",
     "RUN_SEAL",

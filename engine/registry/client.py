@@ -12,7 +12,7 @@ from engine.digests import sha256_bytes
 from engine.errors import BadInput, EnvironmentFailed, NbsealError, VerificationFailed
 from engine.registry.authorization import Authorization, denied
 from engine.registry.parallel import pause
-from engine.registry.reference import DIGEST, Reference, is_tag
+from engine.registry.reference import DIGEST, RESERVED, Reference, is_tag
 from engine.registry.transport import Broken, NoTls, Reply, Transport
 
 T = TypeVar("T")
@@ -21,8 +21,6 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
 #: What the specification asks registries to take at most.
 MAX_MANIFEST = 4 << 20
-#: Tags of images, and of lists of referrers.
-_NO_RUNS = ("image-", "sha256-")
 _MAX_ERROR = 64 << 10
 _MAX_TAGS = 1 << 20
 _MOST_REDIRECTS = 5
@@ -61,7 +59,7 @@ class Client:
         self.reference = reference
         self._transport = Transport(reference)
         self._authorization = Authorization(reference, actions, self._transport)
-        self._origin = f"{self._greet()}://{reference.registry}"
+        self._origin = f"{self._greet()}://{reference.address}"
         #: Bytes of content that went out and came in.
         self.sent = self.received = 0
         self._counting = threading.Lock()
@@ -150,7 +148,7 @@ class Client:
             reply = self.ask("GET", "tags/list?n=100")
             document = json.loads(reply.body(_MAX_TAGS)) if reply.status == 200 else {}
             found = document.get("tags") or []
-            return [tag for tag in found if isinstance(tag, str) and is_tag(tag) and not tag.startswith(_NO_RUNS)][:10]
+            return [tag for tag in found if isinstance(tag, str) and is_tag(tag) and not tag.startswith(RESERVED)][:10]
         except (Broken, NbsealError, ValueError, AttributeError, TypeError, RecursionError):
             return []
 
@@ -180,7 +178,7 @@ class Client:
         """Where the registry wants the next part of an upload: with itself, since it gets our password and bytes."""
         location = reply.location()
         # Behind a proxy that ends TLS some registries name themselves without it.
-        if urlsplit(location).netloc == self.reference.registry and location.startswith("http://"):
+        if urlsplit(location).netloc == self.reference.address and location.startswith("http://"):
             location = urlsplit(self._origin).scheme + location.removeprefix("http")
         if not location.startswith(f"{self._origin}/"):
             raise EnvironmentFailed(
@@ -216,7 +214,7 @@ class Client:
         schemes = ["https", "http"] if self.reference.is_loopback else ["https"]
         while True:
             try:
-                reply = self._transport.send("GET", f"{schemes[0]}://{registry}/v2/", {})
+                reply = self._transport.send("GET", f"{schemes[0]}://{self.reference.address}/v2/", {})
                 break
             except NoTls as error:
                 schemes = schemes[1:]

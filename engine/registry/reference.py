@@ -11,6 +11,11 @@ from engine.errors import BadInput
 SCHEME = "oci://"
 SHAPE = "oci://HOST[:PORT]/REPOSITORY[:TAG|@sha256:DIGEST]"
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+#: How tags of images start, and of lists of referrers.
+RESERVED = ("image-", "sha256-")
+#: Docker Hub goes by these names, answers at another host, and has names without a folder in one.
+_HUB, _HUB_NAMES = "docker.io", ("docker.io", "index.docker.io")
+_HUB_HOST, _HUB_FOLDER = "registry-1.docker.io", "library"
 #: Of host and repository together; registries refuse more.
 _LONGEST = 255
 
@@ -38,6 +43,11 @@ class Reference:
     def registry(self) -> str:
         """HOST[:PORT], by which docker knows passwords and certificates."""
         return self.host if self.port is None else f"{self.host}:{self.port}"
+
+    @property
+    def address(self) -> str:
+        """HOST[:PORT] that answers."""
+        return _HUB_HOST if self.registry == _HUB else self.registry
 
     @property
     def is_loopback(self) -> bool:
@@ -72,7 +82,10 @@ def parse(text: str) -> Reference:
     if match is None or why:
         raise BadInput(f"This place in a registry {why}.", f"Write it as {SHAPE}.")
     port = int(match["port"]) if match["port"] else None
-    return Reference(match["host"], port, match["repository"], match["tag"] or "", match["digest"] or "")
+    host, repository = match["host"], match["repository"]
+    if port is None and host.lower() in _HUB_NAMES:
+        host, repository = _HUB, repository if "/" in repository else f"{_HUB_FOLDER}/{repository}"
+    return Reference(host, port, repository, match["tag"] or "", match["digest"] or "")
 
 
 def is_tag(text: str) -> bool:

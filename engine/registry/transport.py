@@ -81,7 +81,7 @@ class Transport:
     """Connections of one command to a registry, and to whom it sends us on to."""
 
     def __init__(self, reference: Reference) -> None:
-        self._registry = reference.registry
+        self._registry, self._address = reference.registry, reference.address
         self._contexts: dict[bool, ssl.SSLContext] = {}
         self._pools: dict[tuple[bool, str], urllib3.PoolManager] = {}
 
@@ -90,7 +90,7 @@ class Transport:
         import urllib3
 
         parts = urlsplit(url)
-        pool = self._pool(parts, own=parts.netloc == self._registry)
+        pool = self._pool(parts, own=parts.netloc == self._address)
         told = {"User-Agent": f"nbseal/{__version__}", **headers}
         with _told(parts.netloc):
             raw = pool.urlopen(

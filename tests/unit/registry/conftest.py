@@ -22,6 +22,9 @@ from engine.settings import Home
 from tests.unit.archives import small_archives
 from tests.unit.registry.memory_registry import MemoryRegistry, serving
 
+#: Where Docker Hub answers.
+HUB = "registry-1.docker.io"
+
 
 @pytest.fixture(autouse=True)
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -89,7 +92,7 @@ def target(tmp_path: Path) -> Iterator[Home]:
 
 
 class Authority:
-    """A certificate authority, and servers' certificates of it for the loopback."""
+    """A certificate authority, and servers' certificates of it for the loopback and for Docker Hub."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -109,7 +112,9 @@ class Authority:
         return context
 
     def _signed(self, subject: x509.Name, key: ec.EllipticCurvePublicKey, *, authority: bool) -> bytes:
-        names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))])
+        names = x509.SubjectAlternativeName(
+            [*map(x509.DNSName, ("localhost", HUB)), x509.IPAddress(ip_address("127.0.0.1"))]
+        )
         made = (
             x509.CertificateBuilder(self._name, subject, key, x509.random_serial_number())
             .not_valid_before(datetime.now(UTC) - timedelta(days=1))

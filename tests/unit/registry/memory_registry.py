@@ -9,10 +9,11 @@ import base64
 import hashlib
 import json
 import re
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -203,6 +204,43 @@ def _handler(registry: MemoryRegistry) -> type[BaseHTTPRequestHandler]:
             return 200, {"Content-Type": kind}, stored
 
     return Handler
+
+
+@contextmanager
+def proxying(target: str) -> Iterator[tuple[str, list[str]]]:
+    """A proxy for TLS that leads to ``target`` whatever it is asked for: its address, and what it was asked for."""
+    wanted: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+        def do_CONNECT(self) -> None:
+            wanted.append(self.path)
+            host, _, port = target.partition(":")
+            with socket.create_connection((host, int(port))) as server:
+                self.send_response(200)
+                self.end_headers()
+                thread = threading.Thread(target=pass_on, args=(server, self.connection), daemon=True)
+                thread.start()
+                pass_on(self.connection, server)
+                thread.join()
+
+    def pass_on(source: socket.socket, to: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(1 << 16):
+                to.sendall(data)
+            to.shutdown(socket.SHUT_WR)
+
+    proxy = _Server(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield f"127.0.0.1:{proxy.server_port}", wanted
+    finally:
+        proxy.shutdown()
+        thread.join()
+        proxy.server_close()
 
 
 def wants_password(name: str, password: str, then: Misbehave = lambda asked: None) -> Misbehave:

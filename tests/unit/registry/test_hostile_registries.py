@@ -16,7 +16,7 @@ from engine.digests import sha256_bytes
 from engine.errors import BadInput, EnvironmentFailed, NbsealError, VerificationFailed
 from engine.progress import Silent
 from engine.settings import Home
-from tests.unit.registry.conftest import Authority, Sample
+from tests.unit.registry.conftest import HUB, Authority, Sample
 from tests.unit.registry.memory_registry import (
     MANIFEST,
     Answer,
@@ -24,6 +24,7 @@ from tests.unit.registry.memory_registry import (
     MemoryRegistry,
     Misbehave,
     digest_of,
+    proxying,
     serving,
     wants_password,
 )
@@ -465,6 +466,27 @@ def test_where_content_lies_is_not_told_who_asks(
         assert not any("authorization" in asked.headers for asked in elsewhere.asked)
 
 
+@pytest.mark.parametrize("host", ["docker.io", "index.docker.io"])
+@pytest.mark.parametrize("known_as", ["https://index.docker.io/v1/", "docker.io"])
+def test_docker_hub_is_asked_where_it_answers(
+    host: str, known_as: str, sample: Sample, authority: Authority, trusted: Trusted, login: Login,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    trusted("docker.io")
+    login(known_as, "alice", "correct")
+    with (
+        serving(MemoryRegistry(misbehave=wants_password("alice", "correct")), authority.server()) as hub,
+        proxying(hub.address) as (proxy, wanted),
+    ):
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("https_proxy", f"http://{proxy}")
+        done = pipeline.push(sample.one.id, f"oci://{host}/churn", ("image", "wheels"), sample.home, Silent())
+    assert set(wanted) == {f"{HUB}:443"}
+    assert {asked.path.partition("/churn/")[0] for asked in hub.asked} == {"/v2/", "/v2/library"}
+    assert str(done.reference) == f"oci://docker.io/library/churn:{sample.one.id}"
+
+
 def test_nobody_is_sent_from_tls_to_none(
     secure: MemoryRegistry, stored: MemoryRegistry, target: Home, trusted: Trusted
 ) -> None:
@@ -485,7 +507,9 @@ def test_what_is_no_registry_is_said_to_be_none(registry: MemoryRegistry, target
 
 def test_nobody_answers(target: Home) -> None:
     nobody = MemoryRegistry(address="127.0.0.1:9")
-    assert "does not answer" in refused(target, nobody, kind=EnvironmentFailed)
+    message = refused(target, nobody, kind=EnvironmentFailed)
+    assert "does not answer" in message
+    assert message.endswith("Look at the host and the port.")
 
 
 def test_the_digest_is_that_of_the_bytes_whatever_the_registry_says(stored: MemoryRegistry, target: Home) -> None:

@@ -62,6 +62,23 @@ def test_a_password_is_not_repeated() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "canonical", "address"),
+    [
+        ("oci://docker.io/churn:v1", "oci://docker.io/library/churn:v1", "registry-1.docker.io"),
+        ("oci://docker.io/team/churn", "oci://docker.io/team/churn", "registry-1.docker.io"),
+        ("oci://index.docker.io/team/churn", "oci://docker.io/team/churn", "registry-1.docker.io"),
+        ("oci://Docker.io/churn", "oci://docker.io/library/churn", "registry-1.docker.io"),
+        ("oci://docker.io:5000/churn", "oci://docker.io:5000/churn", "docker.io:5000"),
+        ("oci://ghcr.io/churn", "oci://ghcr.io/churn", "ghcr.io"),
+        ("oci://127.0.0.1:5000/churn", "oci://127.0.0.1:5000/churn", "127.0.0.1:5000"),
+    ],
+)
+def test_docker_hub_answers_elsewhere(text: str, canonical: str, address: str) -> None:
+    found = registry.parse(text)
+    assert (str(found), found.address) == (canonical, address)
+
+
+@pytest.mark.parametrize(
     ("host", "loopback"),
     [("localhost", True), ("127.0.0.1", True), ("127.8.0.1", True), ("[::1]", True), ("LOCALHOST", True),
      ("10.0.0.1", False), ("localhost.example", False), ("127.example", False), ("[::2]", False)],
