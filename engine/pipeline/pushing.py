@@ -44,6 +44,11 @@ def push(prefix: str, place: str, left_out: Sequence[str], home: Home, progress:
     reference = registry.parse(place)
     if reference.digest:
         raise BadInput("A run is pushed to a tag, not to a digest.", "Leave out @sha256:…; `push` says what it became.")
+    if reference.tag.startswith(registry.RESERVED):
+        raise BadInput(
+            f"Tags that start with {' or '.join(registry.RESERVED)} are those of images, not of runs.",
+            "Give another tag, or none: the run's id is one.",
+        )
     gathered = gather([prefix], left_out, home, progress)
     client = registry.Client(reference, "pull,push")
     try:
@@ -62,8 +67,7 @@ def _push(gathered: Gathered, client: registry.Client, home: Home, progress: Pro
     image = {path: member for path, member in members.items() if path.startswith(f"{layout.IMAGE_BLOBS}/")}
     apart = _apart(gathered.members)
     reference = client.reference if client.reference.tag else client.reference.tagged(run.record.id)
-    home.temporary.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=home.temporary) as tar:  # without a name: who is killed leaves nothing
+    with _scratch(home) as tar:
         attesting = Attesting(gathered, None, home, progress)
         bag = _pack(gathered, apart.keys() | image.keys(), attesting, tar, progress)
         subject = _subject(members)
@@ -91,6 +95,15 @@ def _push(gathered: Gathered, client: registry.Client, home: Home, progress: Pro
     client.name(reference.tag, manifest)
     digest, key, unsigned = sha256_bytes(manifest), attesting.key, attesting.unsigned
     return Pushed(reference, digest, gathered.contents, image_at, client.sent, skipped, key, unsigned)
+
+
+def _scratch(home: Home) -> IO[bytes]:
+    """A file without a name, so that who is killed leaves nothing: in the home, or in $TMPDIR if it is read-only."""
+    try:
+        home.temporary.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryFile(dir=home.temporary)
+    except OSError:
+        return tempfile.TemporaryFile()
 
 
 def _artifact(
@@ -139,7 +152,8 @@ def _pack(
             archives.write_around(tar, contents.name, gathered.members, apart, info, attesting, advance)
     except OSError as error:
         raise BadInput(
-            f"The run cannot be packed: {error.strerror or error}.", "Look at the home's free space."
+            f"The run cannot be packed: {error.strerror or error}.",
+            "Look at the free space of the home, or of $TMPDIR if the home is read-only.",
         ) from error
     tar.flush()
     size = tar.tell()

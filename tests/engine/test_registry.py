@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from tests.conftest import CONTENT, MADE, borrow
 from tests.engine.archive_tools import call
 from tests.engine.registries import Running, TokenServer, free_port, htpasswd, line, registry, serving_tokens
 from tests.unit.registry.conftest import Authority
+from tests.unit.registry.memory_registry import Asked, MemoryRegistry, Misbehave, serving
 
 pytestmark = pytest.mark.engine
 
@@ -255,6 +257,7 @@ def test_a_bad_line(team: Team, user: User, plain: Running, empty_home: Home) ->
 
 def test_a_killed_push_is_gone_on_with(team: Team, user: User, plain: Running) -> None:
     place = f"oci://{plain.address}/killed/churn"
+    before = set(user.home.temporary.iterdir())
     with line(plain.address) as passing:
         through = f"oci://{passing.address}/killed/churn"
         process = subprocess.Popen(
@@ -265,10 +268,60 @@ def test_a_killed_push_is_gone_on_with(team: Team, user: User, plain: Running) -
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
     assert not plain.tags("killed/churn")
-    assert not list(user.home.temporary.glob("push*"))
+    assert set(user.home.temporary.iterdir()) == before
     done = user.document("push", team.one["id"], place)
     assert done["skipped"] > 0
     assert plain.tags("killed/churn") >= {team.one["id"]}
+
+
+def interrupted(user: User, stalled: threading.Event, *arguments: object) -> float:
+    """Ctrl-C once a transfer stalls: how many seconds the command lives on. A registry would be waited for 90 s."""
+    process = subprocess.Popen(user.command(*arguments), env=user.environment(), stderr=subprocess.PIPE, text=True)
+    try:
+        assert stalled.wait(120)
+        time.sleep(1)  # until all transfers stall
+        process.send_signal(signal.SIGINT)
+        begun = time.monotonic()
+        _, told = process.communicate(timeout=60)
+        took = time.monotonic() - begun
+    finally:
+        process.kill()
+    assert process.returncode == 130, told
+    assert told.endswith("error: Interrupted.\n")
+    assert "Traceback" not in told
+    return took
+
+
+def test_ctrl_c_waits_for_no_registry(team: Team, user: User, empty_home: Home) -> None:
+    stalled, over = threading.Event(), threading.Event()
+
+    def stalls(method: str, but: str = "") -> Misbehave:
+        def answer(asked: Asked) -> None:
+            if asked.method == method and "/blobs/" in asked.path and not (but and but in asked.path):
+                stalled.set()
+                over.wait(120)
+
+        return answer
+
+    with serving(MemoryRegistry()) as memory:
+        place = f"oci://{memory.address}/team/churn:x"
+        command = ("push", team.one["id"], place, "--no-image")
+        memory.misbehave = stalls("POST")
+        assert interrupted(user, stalled, *command) < 10
+        assert not memory.manifests
+        memory.misbehave = lambda asked: None
+        assert user.nbseal(*command).returncode == 0
+
+        stalled.clear()
+        colleague = user.elsewhere(empty_home)
+        bag = json.loads(memory.manifests["x"][1])["layers"][0]["digest"]
+        memory.misbehave = stalls("GET", but=bag)
+        assert interrupted(colleague, stalled, "pull", place) < 10
+        assert not empty_home.runs.exists()
+        memory.misbehave = lambda asked: None
+        assert colleague.document("pull", place)["runs"][0]["id"] == team.one["id"]
+        assert not list(empty_home.temporary.iterdir())
+        over.set()
 
 
 def test_a_tampered_registry(team: Team, user: User, empty_home: Home, tmp_path: Path) -> None:

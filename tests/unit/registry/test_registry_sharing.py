@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -245,6 +246,27 @@ def test_something_else_at_a_tag_is_refused(sample: Sample, registry: MemoryRegi
     with pytest.raises(BadInput, match="not to a digest"):
         pushed(sample.home, sample.one.id, registry, f"@{done.digest}")
     assert registry.manifests[done.reference.tag][0] == MANIFEST
+
+
+def test_tags_of_images_are_not_given_to_runs(sample: Sample, registry: MemoryRegistry) -> None:
+    done = pushed(sample.home, sample.one.id, registry)
+    subject = json.loads(registry.manifests[sample.one.id][1])["subject"]["digest"]
+    before = dict(registry.manifests)
+    for tag in (done.image.rpartition(":")[2], subject.replace(":", "-")):
+        with pytest.raises(BadInput, match="are those of images"):
+            pushed(sample.home, sample.other.id, registry, f":{tag}")
+    assert registry.manifests == before
+
+
+def test_a_home_that_can_only_be_read_is_pushed_from(sample: Sample, registry: MemoryRegistry) -> None:
+    # Root, as whom tests may run, may write everywhere: so a file stands where the folder would be made.
+    shutil.rmtree(sample.home.temporary, ignore_errors=True)
+    sample.home.temporary.write_bytes(b"")
+    try:
+        pushed(sample.home, sample.one.id, registry)
+    finally:
+        sample.home.temporary.unlink()
+    assert sample.one.id in registry.manifests
 
 
 def test_too_many_large_files_go_into_the_tar(
