@@ -19,6 +19,8 @@ from engine.files import sync_directory
 #: zstd's own default. With at least one worker its output does not depend on how many there are.
 _LEVEL = 3
 _WORKERS = 2
+#: What each worker takes at a time. zstd's own choice needs 50 MB more of memory, and saves less than 1% of the file.
+_JOB = 2 << 20
 
 
 def check(path: Path) -> None:
@@ -77,8 +79,10 @@ def _publish(temporary: Path, path: Path) -> None:
 def _compressed(file: BinaryIO) -> Any:
     import zstandard
 
-    compressor = zstandard.ZstdCompressor(level=_LEVEL, threads=_WORKERS, write_checksum=True)
-    return compressor.stream_writer(file, closefd=False)
+    parameters = zstandard.ZstdCompressionParameters.from_level(
+        _LEVEL, threads=_WORKERS, job_size=_JOB, write_checksum=True
+    )
+    return zstandard.ZstdCompressor(compression_params=parameters).stream_writer(file, closefd=False)
 
 
 def _sweep(path: Path) -> None:
