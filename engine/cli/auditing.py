@@ -13,7 +13,7 @@ from pathlib import Path
 from cattrs import unstructure
 
 from engine import pipeline
-from engine.cli.pages import write_page
+from engine.cli.pages import check_page, write_page
 from engine.cli.terminal import Terminal, complain, print_json, styled
 from engine.errors import BadInput
 from engine.model import STANDINGS, Line, Standing
@@ -44,6 +44,8 @@ def required(names: Sequence[str]) -> tuple[str, ...]:
 
 def audit(what: str, require: Sequence[str], page: Path | None, *, as_json: bool) -> int:
     """Audit an archive or a run, tell it, and judge: exit 4 for anything wrong, or required and not proven."""
+    if page is not None:
+        check_page(page)
     home, terminal, path = find_home(), Terminal(), Path(what)
     if path.is_file() or "/" in what or what.endswith((".tar", ".zst")):
         found = pipeline.audit_archive(path, home, terminal)

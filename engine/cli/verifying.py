@@ -9,7 +9,7 @@ from typing import Any
 from cattrs import unstructure
 
 from engine import pipeline
-from engine.cli.pages import write_page
+from engine.cli.pages import check_page, write_page
 from engine.cli.show import explain, judge, seal_json
 from engine.cli.signers import unlock
 from engine.cli.terminal import Terminal, print_json
@@ -69,6 +69,8 @@ def verify(
     """Compare, find causes within ``budget`` (None: do not), print, write the page, judge."""
     if stored and other is not None:
         raise BadInput("--stored compares with the notebook itself, not with another run.", "Leave one of them out.")
+    if page is not None:
+        check_page(page)
     home, terminal = find_home(), Terminal()
     if budget is not None:
         unlock(home)  # the experiments are runs

@@ -9,7 +9,7 @@ from engine.results.executed import read_executed, read_stored
 from engine.results.files import harvest_files, read_output
 from engine.results.judging import TOLERANCE, Rules
 from engine.results.normalisers import NAMES as NORMALISER_NAMES
-from engine.results.page import render_html, renderers
+from engine.results.page import PAGE_START, render_html, renderers
 from engine.results.pictures import harvest_pictures
 from engine.results.scalars import harvest_scalars, json_number, last_values
 from engine.results.text import clean_text, text_log
@@ -23,6 +23,7 @@ __all__ = [
     "MAX_FILE",
     "NORMALISER_NAMES",
     "ORIGIN",
+    "PAGE_START",
     "PLAIN",
     "TOLERANCE",
     "Change",

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from engine.model import Line, Question
-from engine.results.page import POLICY
+from engine.results.page import PAGE_HEAD
 
 _SAID = {"unchecked": "not checked"}
 _BY = {"proven": "by ", "claimed": "by "}
@@ -36,11 +36,7 @@ b { border: 1px solid; border-radius: 1em; font-size: .8rem; font-weight: 600; g
 dl { color: var(--faint); display: grid; font-size: .88rem; gap: .1rem .8rem; grid-template-columns: 6.2rem 1fr; }
 dd { margin: 0; }
 """
-_PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="referrer" content="no-referrer"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Audit of {title}</title><style>{style}</style></head>
+_PAGE = """{head}<title>Audit of {title}</title><style>{style}</style></head>
 <body><h1>Audit of {title}</h1>
 <p>{summary}</p>
 {wrong}{sections}
@@ -63,7 +59,7 @@ def render_audit(lines: Sequence[Line], names: tuple[str, str], summary: str, la
         for subject, found in groupby(lines, lambda line: line.subject)
     )
     return _PAGE.format(
-        policy=html.escape(POLICY),
+        head=PAGE_HEAD,
         title=html.escape(names[0]),
         style=_STYLE,
         wrong=f"<h2>What is wrong</h2>\n<ul>{_items(wrong)}</ul>\n" if wrong else "",

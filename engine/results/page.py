@@ -17,6 +17,13 @@ from engine.results.text import clean_text
 POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; font-src data:; base-uri 'none'; form-action 'none'"
 )
+#: How the pages begin that a command writes where it is told to: by that they are known when another is to replace one.
+PAGE_START = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><meta name="generator" content="nbseal">
+"""
+PAGE_HEAD = f"""{PAGE_START}<meta http-equiv="Content-Security-Policy" content="{html.escape(POLICY)}">
+<meta name="referrer" content="no-referrer"><meta name="viewport" content="width=device-width, initial-scale=1">
+"""
 #: Characters of one text output and of all outputs; a longer page is not read, and browsers choke on it.
 MAX_TEXT = 200_000
 MAX_PAGE = 64 << 20

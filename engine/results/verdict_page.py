@@ -12,7 +12,7 @@ from engine.results.compare import Shown, Unit
 from engine.results.judging import PICTURES
 from engine.results.likeness import difference_picture
 from engine.results.markup import clean_markup
-from engine.results.page import MAX_PAGE, MAX_TEXT, POLICY
+from engine.results.page import MAX_PAGE, MAX_TEXT, PAGE_HEAD
 from engine.results.text import overwritten, strip_escapes
 
 # Ours are told by data- attributes, which ``clean_markup`` leaves to no output: none can look like a verdict of ours.
@@ -44,11 +44,7 @@ figure > img { background: white; border: 1px solid var(--line); box-sizing: bor
 [data-output] table { border-collapse: collapse; font-size: .9rem; }
 [data-output] :is(td, th) { border: 1px solid #d0d7de; padding: .2rem .5rem; }
 """
-_PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="referrer" content="no-referrer"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title><style>{style}</style></head>
+_PAGE = """{head}<title>{title}</title><style>{style}</style></head>
 <body><h1>{title}</h1>
 <p><span data-verdict="{verdict}">{verdict}</span> {summary}</p>
 {sections}
@@ -77,7 +73,7 @@ def render_comparison(
     )
     units = {id(difference): unit for difference, unit in differing}
     return _PAGE.format(
-        policy=html.escape(POLICY),
+        head=PAGE_HEAD,
         title=html.escape(title),
         style=_STYLE,
         verdict=comparison.verdict,

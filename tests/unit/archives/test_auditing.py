@@ -341,3 +341,34 @@ def test_every_line_has_a_name_that_can_be_required(sample: Sample, trusting: Ho
     for subject in {line.subject for line in lines}:
         places = [order[line.name] for line in lines if line.subject == subject]
         assert places == sorted(places)
+
+
+def test_a_page_replaces_a_page_and_nothing_else(
+    sample: Sample, trusting: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from engine.cli import auditing, verifying
+
+    def told(page: Path) -> int:
+        return auditing.audit(str(archive), (), page, as_json=True)
+
+    monkeypatch.setenv("NBSEAL_HOME", str(trusting.root))
+    archive, page = tmp_path / "x.tar", tmp_path / "page.html"
+    archive.write_bytes(sample.path.read_bytes())
+    (tmp_path / "link.html").symlink_to(archive)
+    (tmp_path / "hard.html").hardlink_to(archive)
+    (tmp_path / "notes.html").write_text("<!DOCTYPE html><html>mine")
+    assert told(page) == told(page) == 0
+    before = tree(tmp_path)
+    audited: list[str] = []
+    monkeypatch.setattr(pipeline, "audit_archive", lambda *_: audited.append("audited"))
+    for other in (archive, *(tmp_path / f"{name}.html" for name in ("link", "hard", "notes")), tmp_path,
+                  tmp_path / "no such folder/x.html"):  # fmt: skip
+        with pytest.raises(BadInput):
+            told(other)
+        with pytest.raises(BadInput):
+            verifying.verify(
+                "0" * 16, None, verifying.rules(None, None), "identical",
+                stored=False, budget=None, page=other, as_json=True,
+            )  # fmt: skip
+    assert not audited
+    assert tree(tmp_path) == before
