@@ -419,8 +419,10 @@ class Seal:
     digest: str = ""  # of the manifest; empty when the run is not sealed
     signature: Literal["unsigned", "trusted", "unknown", "bad"] = "unsigned"
     signer: str = ""  # the name in allowed_signers, else the key's fingerprint
-    reason: str = ""  # why a signature is missing where there should be one, or is bad
+    reason: str = ""  # why a signature is missing where there should be one, is bad, or does not count
     late: bool = False  # sealed or entered into the ledger after the fact
+    key: str = ""  # fingerprint of the key that signed
+    when: str = ""  # as of which time it counts, where the key is limited
 
     def __str__(self) -> str:
         told = {
@@ -435,8 +437,14 @@ class Seal:
 # --- the audit ---------------------------------------------------------------------------------
 
 Standing = Literal["proven", "claimed", "missing", "wrong", "unchecked"]
-#: In the order in which they are counted.
-STANDINGS: tuple[Standing, ...] = ("proven", "claimed", "missing", "wrong", "unchecked")
+#: In the order in which they are counted, and as people read them.
+STANDINGS: dict[Standing, str] = {
+    "proven": "proven",
+    "claimed": "claimed",
+    "missing": "missing",
+    "wrong": "wrong",
+    "unchecked": "not checked",
+}
 Question = Literal["who", "what", "when", "from which bytes"]
 
 
@@ -450,3 +458,10 @@ class Line:
     statement: str
     state: Standing
     by: str
+    signer: str = ""  # of a signature: the name under which it counts here
+    key: str = ""  # of a signature: the fingerprint of its key; of a time stamp, of its certificate
+
+    @property
+    def because(self) -> str:
+        """``by`` as people read it."""
+        return f"by {self.by}" if self.state in ("proven", "claimed") else self.by

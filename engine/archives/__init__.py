@@ -1,7 +1,7 @@
 """Runs become one file that anybody can check, and that a home can take in."""
 
 from engine.archives.attestations import Checkpoint, Judge, Origin, Word, check_attestations, read_end
-from engine.archives.bag import Listed, Listing, check_info, check_manifests, read_contents
+from engine.archives.bag import Listed, Listing, check_info, check_manifests, read_contents, written_by
 from engine.archives.content import BY_DIGEST, check_digests, check_strays, check_there, check_use
 from engine.archives.contents import ArchivedRun, Contents, Missing, bag_info, ended, readme, to_json
 from engine.archives.crate import crate
@@ -76,4 +76,5 @@ __all__ = [
     "unpack",
     "write",
     "write_around",
+    "written_by",
 ]

@@ -13,7 +13,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from engine import merkle, signing
@@ -22,6 +22,7 @@ from engine.archives.bag import Listed, Listing
 from engine.archives.documents import check_json, read_object
 from engine.archives.receive import Received
 from engine.digests import canonical_json
+from engine.errors import VerificationFailed
 from engine.model import Json
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ class Word:
     state: Literal["trusted", "unknown", "absent"]
     by: str = ""
     when: str = ""  # of a time stamp
+    latest: datetime | None = None  # of a time stamp: when at the latest it was made
+    key: str = ""  # the fingerprint of the key, or of a time stamp's certificate
+    note: str = ""  # why it does not count, or as of which time it does
 
 
 @dataclass(frozen=True)
@@ -68,11 +72,24 @@ class Judge:
     """Holds each attestation against the bag. VerificationFailed names one that is bad."""
 
     def __init__(
-        self, received: Received, signers: Sequence[signing.Signer], authorities: Mapping[str, Certificate]
+        self,
+        received: Received,
+        signers: Sequence[signing.Signer],
+        authorities: Mapping[str, Certificate],
+        ended: datetime | None,
     ) -> None:
-        self._received, self._signers, self._now = received, signers, datetime.now(UTC)
+        """``ended``: when the last of the runs did, by the ledger that is in the archive."""
+        self._received, self._signers = received, signers
         self._authorities = authorities
         self._signed = received.read(layout.TAG_MANIFEST)
+        self._moment = signing.Moment.best(self.stamped(), ended)
+
+    def stamped(self) -> datetime | None:
+        """When the archive was there at the latest, if a time stamp that counts says so."""
+        try:
+            return self.timestamp().latest
+        except VerificationFailed:  # told when it is asked for
+            return None
 
     def signature(self) -> tuple[signing.PublicKey | None, Word]:
         """The key that signed the tag manifest, and whose it is."""
@@ -160,27 +177,25 @@ class Judge:
                 token = tokens.read(data, self._signed, tuple(self._authorities.values()))
             except tokens.Unsupported as reason:
                 return Word("timestamp", "unknown", str(reason))
-            when = f"{token.time:%Y-%m-%d %H:%M:%S} UTC"
             for name, authority in self._authorities.items():
                 if tokens.trusted_by(data, self._signed, token, authority):
-                    return Word("timestamp", "trusted", name, when)
-            return Word("timestamp", "unknown", when=when)
+                    return Word("timestamp", "trusted", name, str(token), token.latest, token.fingerprint)
+            return Word("timestamp", "unknown", when=str(token), key=token.fingerprint)
         except Exception as error:  # a parser in Rust, of bytes that may be anything
             raise self._received.refused(path, f"is no timestamp of this archive: {error}") from None
 
     def _of_note(self, path: str, note: signing.note.Note, name: str, signer: signing.PublicKey | None) -> Word:
         if not note.signatures:
             return Word("ledger", "absent")
-        for item in self._signers:
-            if item.counts(item.key, _LEDGER_NAMESPACE, self._now) and note.signed_by(name, item.key):
-                return Word("ledger", "trusted", item.name)
-        known = [signer] if signer else []
-        known += [item.key for item in self._signers]
+        known = [*([signer] if signer else []), *(item.key for item in self._signers)]
+        for key in (key for key in known if note.signed_by(name, key)):
+            whose, why = signing.judge(self._signers, key, _LEDGER_NAMESPACE, self._moment)
+            state: Literal["trusted", "unknown"] = "trusted" if whose else "unknown"
+            return Word("ledger", state, whose or name, key=key.fingerprint, note=why)
         for found, identity, _ in note.signatures:
-            for key in known:
-                if identity == signing.note.key_id(found, key) and not note.signed_by(found, key):
-                    raise self._received.refused(path, "has a bad signature")
-        return Word("ledger", "unknown", name)
+            if any(identity == signing.note.key_id(found, key) for key in known):
+                raise self._received.refused(path, "has a bad signature")
+        return Word("ledger", "unknown", name, note=signing.UNKNOWN_KEY)
 
     def _check_statement(self, statement: Any) -> None:
         expected = {"name": layout.TAG_MANIFEST, "digest": {"sha256": hashlib.sha256(self._signed).hexdigest()}}
@@ -190,8 +205,8 @@ class Judge:
             raise ValueError("it is not an in-toto statement of version 1")
 
     def _word(self, what: Literal["signature", "provenance"], key: signing.PublicKey) -> Word:
-        name = signing.who(self._signers, key, layout.NAMESPACE, self._now)
-        return Word(what, "trusted" if name else "unknown", name or key.fingerprint)
+        name, note = signing.judge(self._signers, key, layout.NAMESPACE, self._moment)
+        return Word(what, "trusted" if name else "unknown", name or key.fingerprint, key=key.fingerprint, note=note)
 
 
 _STATEMENT = {"_type", "subject", "predicateType", "predicate"}

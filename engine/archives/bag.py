@@ -11,6 +11,7 @@ from engine.archives import layout
 from engine.archives.documents import read_object
 from engine.archives.receive import File, Received
 from engine.digests import PREFIX, canonical_json
+from engine.errors import VerificationFailed
 
 _LINE = re.compile(r"([0-9a-f]{64})  ([^\n]+)")
 _ID = re.compile(r"[0-9a-f]{16}")
@@ -60,6 +61,14 @@ def check_info(received: Received, listing: Listing) -> None:
         raise received.refused(layout.BAG_INFO, "does not name the seals of its runs")
     if info["Payload-Oxum"] != [f"{sum(file.size for file in payload.values())}.{len(payload)}"]:
         raise received.refused(layout.BAG_INFO, "counts another payload")
+
+
+def written_by(received: Received) -> str:
+    """The software that bag-info.txt names; nothing when there is none, or the file is not as it should be."""
+    try:
+        return "".join(_info(received)[layout.SOFTWARE])
+    except VerificationFailed:
+        return ""
 
 
 def _payload(received: Received) -> dict[str, File]:

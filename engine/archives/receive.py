@@ -130,7 +130,7 @@ class Intake:
         if self._total > room:
             raise EnvironmentFailed(
                 f"There is no room for {self._source}: with {shown(name)} it has {self._total:,} bytes.",
-                f"Free some of the disk of {self._folder.parent.parent}, or import into another NBSEAL_HOME.",
+                f"Free some of the disk of {self._folder.parent.parent}, or use an NBSEAL_HOME on another disk.",
             )
         return where
 

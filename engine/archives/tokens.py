@@ -11,8 +11,10 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
+
+from engine.digests import sha256_bytes
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -30,7 +32,7 @@ _CERTIFICATE = {"1.2.840.113549.1.9.16.2.47": "sha256", "1.2.840.113549.1.9.16.2
 #: Of ECDSA and of RSA (PKCS #1 v1.5), the latter also under the name of the key.
 _ECDSA = {"1.2.840.10045.4.3.2", "1.2.840.10045.4.3.3", "1.2.840.10045.4.3.4"}
 _RSA = {"1.2.840.113549.1.1.1", *(f"1.2.840.113549.1.1.{number}" for number in (11, 12, 13))}
-_SEQUENCE, _SET, _OCTETS, _OID, _FIRST = 0x30, 0x31, 0x04, 0x06, 0xA0
+_SEQUENCE, _SET, _OCTETS, _OID, _TIME, _FIRST = 0x30, 0x31, 0x04, 0x06, 0x18, 0xA0
 
 
 class Unsupported(Exception):
@@ -43,6 +45,24 @@ class Token:
 
     time: datetime
     certificate: Certificate
+    accuracy: timedelta | None = None  # how far off it may be, when it says so
+
+    @property
+    def latest(self) -> datetime:
+        """When at the latest it was made; what stands before it was there then. Without fractions a second is cut."""
+        return self.time + (self.accuracy or timedelta(seconds=0 if self.time.microsecond else 1))
+
+    def __str__(self) -> str:
+        exact = f".{self.time.microsecond:06}".rstrip("0") if self.time.microsecond else ""
+        accuracy = "" if self.accuracy is None else f" (accuracy {self.accuracy.total_seconds():.6g} s)"
+        return f"{self.time:%Y-%m-%d %H:%M:%S}{exact} UTC{accuracy}"
+
+    @property
+    def fingerprint(self) -> str:
+        """The digest of its certificate."""
+        from cryptography.hazmat.primitives.serialization import Encoding
+
+        return sha256_bytes(self.certificate.public_bytes(Encoding.DER))
 
 
 def read(response: bytes, signed: bytes, known: Sequence[Certificate]) -> Token:
@@ -59,7 +79,11 @@ def read(response: bytes, signed: bytes, known: Sequence[Certificate]) -> Token:
         raise ValueError("it is about other bytes")
     if decoded.status not in (0, 1):
         raise ValueError("it was not granted")
-    return Token(told.gen_time, _checked(response, known, told.gen_time))
+    said = told.accuracy
+    parts = (said.seconds or 0, said.millis or 0, said.micros or 0) if said else None
+    accuracy = timedelta(seconds=parts[0], milliseconds=parts[1], microseconds=parts[2]) if parts else None
+    certificate, fraction = _checked(response, known, told.gen_time)
+    return Token(told.gen_time + fraction, certificate, accuracy)
 
 
 def trusted_by(response: bytes, signed: bytes, token: Token, authority: Certificate) -> bool:
@@ -75,8 +99,8 @@ def trusted_by(response: bytes, signed: bytes, token: Token, authority: Certific
         return False
 
 
-def _checked(response: bytes, known: Sequence[Certificate], time: datetime) -> Certificate:
-    """The certificate against which the signature in a response holds."""
+def _checked(response: bytes, known: Sequence[Certificate], time: datetime) -> tuple[Certificate, timedelta]:
+    """The certificate against which the signature in a response holds, and the fraction of its second."""
     from cryptography import x509
     from cryptography.x509.oid import ExtendedKeyUsageOID
 
@@ -125,7 +149,14 @@ def _checked(response: bytes, known: Sequence[Certificate], time: datetime) -> C
         raise ValueError("its certificate is not for time stamps alone")
     if not certificate.not_valid_before_utc <= time <= certificate.not_valid_after_utc:
         raise ValueError("its certificate was not valid at that time")
-    return certificate
+    return certificate, _fraction(message)
+
+
+def _fraction(message: bytes) -> timedelta:
+    """What the time of a TSTInfo has after its second, which ``rfc3161-client`` leaves out (RFC 3161, 2.4.2)."""
+    times = (item.body.decode("ascii") for item in _items(_whole(message, _SEQUENCE)) if item.tag == _TIME)
+    _, _, digits = next(times).removesuffix("Z").partition(".")
+    return timedelta(microseconds=int(f"{digits:0<6}"[:6])) if digits else timedelta()
 
 
 @contextmanager

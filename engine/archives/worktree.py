@@ -37,7 +37,7 @@ def unpack(run: Path) -> None:
                 raise EnvironmentFailed(
                     f"There is no room for the work tree of run {run.name}: with {shown(entry.name)} it has {total:,} "
                     "bytes.",
-                    "Free some of the disk, or import into another NBSEAL_HOME.",
+                    "Free some of the disk, or use an NBSEAL_HOME on another disk.",
                 )
             try:
                 _write(tar, run / entry.name, 0o555 if entry.executable else 0o444)

@@ -19,7 +19,7 @@ def runs(*, everything: bool, as_json: bool) -> int:
     """The runs, newest first; experiments only when ``everything`` is asked for."""
     home = find_home()
     summaries = [item for item in pipeline.runs(home, Terminal()) if everything or not item.experiment]
-    names = known_keys(home)
+    signers = known_keys(home)
     if as_json:
         print_json(
             [
@@ -36,7 +36,7 @@ def runs(*, everything: bool, as_json: bool) -> int:
                     "rerun_of": item.rerun_of,
                     "experiment": item.experiment,
                     "label": item.history.label,
-                    "seal": seal_json(logged_seal(item.history, names)),
+                    "seal": seal_json(logged_seal(item.history, signers)),
                 }
                 for item in summaries
             ]
@@ -54,7 +54,7 @@ def runs(*, everything: bool, as_json: bool) -> int:
             seconds_text(item.duration) if item.duration else "",
             clean_text(item.notebook),
             clean_text(item.history.label),
-            _signature(logged_seal(item.history, names)),
+            _signature(logged_seal(item.history, signers)),
             *([item.experiment] if everything else []),
             "  ".join(clean_text(f"{name}={value:g}") for name, value in list(item.scalars.items())[:4]),
         ]

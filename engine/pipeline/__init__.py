@@ -2,6 +2,7 @@
 
 from engine.pipeline.archiving import Archived, archive
 from engine.pipeline.auditing import NAMES as AUDITED
+from engine.pipeline.auditing import OF_RUNS as AUDITED_OF_RUNS
 from engine.pipeline.auditing import Audit, audit_archive, audit_run
 from engine.pipeline.diagnosing import diagnose
 from engine.pipeline.differing import Diff, Row, compare, diff
@@ -41,6 +42,7 @@ from engine.pipeline.verifying import evidence_of, verify, verify_stored
 
 __all__ = [
     "AUDITED",
+    "AUDITED_OF_RUNS",
     "Archived",
     "Audit",
     "Checked",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from engine import archives, environments, signing, store
 from engine.archives import layout
@@ -39,6 +40,7 @@ class Examined:
     listing: archives.Listing | None = None
     words: dict[str, archives.Word] = field(default_factory=dict)
     key: signing.PublicKey | None = None  # that signed the tag manifest
+    stamped: datetime | None = None  # when it was there at the latest, if a time stamp that counts says so
     checkpoint: archives.Checkpoint | None = None
     runs: list[ExaminedRun] = field(default_factory=list)
     bases: dict[str, Base] = field(default_factory=dict)
@@ -75,9 +77,12 @@ def examine(received: archives.Received, staged: Home, home: Home, checks: Check
 
 def _attestations(found: Examined, home: Home, checks: Checks) -> None:
     authorities, _ = signing.authorities(home)
-    judge = checks.run("tag-manifest", "", archives.Judge, found.received, signing.trusted(home)[0], authorities)
+    ends = [time for run in found.runs if (time := store.time_of(str(run.origin.entry.get("time") or ""))) is not None]
+    ended = max(ends, default=None)
+    judge = checks.run("tag-manifest", "", archives.Judge, found.received, signing.trusted(home)[0], authorities, ended)
     if judge is None:
         return
+    found.stamped = judge.stamped()
 
     def take(word: archives.Word | None) -> None:
         if word is not None:
@@ -132,7 +137,7 @@ def _run(found: Examined, listing: archives.Listing, run: ExaminedRun, home: Hom
     checks.run("listed", listed.id, _check_listed, record, listed)
     checks.run("seal", listed.id, _check_seal, place, record, listed, packed=listed.id in listing.packed)
     run.plan = plan = checks.run("hash", listed.id, _read_plan, record, place)
-    run.seal = checks.run("seal-signature", listed.id, _read_seal, place, listed, run.origin)
+    run.seal = checks.run("seal-signature", listed.id, _read_seal, place, listed, run.origin, found.stamped)
     if plan is not None:
         sources, inputs = _needed(run)
         checks.run("source", listed.id, archives.check_there, received, layout.BLOBS, sources)
@@ -174,11 +179,15 @@ def _read_plan(record: Record, place: store.RunDirectory) -> Plan:
     return plan
 
 
-def _read_seal(place: store.RunDirectory, listed: archives.Listed, origin: archives.Origin) -> Seal:
+def _read_seal(
+    place: store.RunDirectory, listed: archives.Listed, origin: archives.Origin, stamped: datetime | None
+) -> Seal:
     end = origin.entry
     key = str(end.get("key") or "")
     seal = store.read_seal(
-        place, store.History("ended", seal=listed.seal, key=key, unsigned=str(end.get("unsigned") or ""))
+        place,
+        store.History("ended", seal=listed.seal, key=key, unsigned=str(end.get("unsigned") or "")),
+        signing.Moment.best(stamped, store.time_of(str(end.get("time") or ""))),
     )
     if seal.signature == "bad" and end:
         raise VerificationFailed(f"The signature of run {listed.id} does not count: {seal.reason}.", HINT)

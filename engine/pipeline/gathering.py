@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -45,6 +45,11 @@ class Gathered:
     members: tuple[archives.Member, ...]
     layers: tuple[Layer, ...]
     vouched: store.Vouched
+    lost: Mapping[str, str] = field(default_factory=dict)  # "source" or "inputs", and what is gone of it
+
+
+class IngredientLost(EnvironmentFailed):
+    """A wheel or a Debian package that the home once had."""
 
 
 def gather(
@@ -52,7 +57,8 @@ def gather(
 ) -> Gathered:
     """Find everything; what is gone and can be made again is. Nothing large is read.
 
-    With ``as_it_is`` nothing in the home is settled, healed or made again: EngineUnavailable when the image is gone.
+    With ``as_it_is`` nothing in the home is settled, healed or made again: EngineUnavailable when the image is gone,
+    and of content that is gone it is said in ``lost``.
     """
     look, connect = (_look, _refuse) if as_it_is else (recorded, daemon.connect)
     runs = {run.told.record.id: run for run in (_run(*look(prefix, home, progress)) for prefix in prefixes)}
@@ -65,8 +71,9 @@ def gather(
     ]
     contents = archives.Contents(tuple(run.told for run in ordered), tuple(left_out), tuple(missing))
     found: dict[str, archives.Member] = {}
+    lost: dict[str, str] = {}
     for run in ordered:
-        for member in (*_files(run), *_blobs(run, left_out, home)):
+        for member in (*_files(run), *_blobs(run, left_out, home, lost if as_it_is else None)):
             found[member.path] = member
         lines = vouched.entries[run.told.record.id]
         entries = archives.of_bytes(layout.ledger(run.told.record.id), b"".join(line + b"\n" for line in lines))
@@ -85,7 +92,7 @@ def gather(
     folders = sorted({path.partition("/")[0] for path in found} - {layout.RUNS})
     for name, data in documents(contents, folders).items():
         found[name] = archives.of_bytes(name, data)
-    return Gathered(contents, tuple(found.values()), layers, vouched)
+    return Gathered(contents, tuple(found.values()), layers, vouched, lost)
 
 
 def documents(contents: archives.Contents, folders: Sequence[str]) -> dict[str, bytes]:
@@ -186,18 +193,19 @@ def bag_info(contents: archives.Contents) -> list[tuple[str, str]]:
     return [*archives.bag_info(contents), (layout.SOFTWARE, software())]
 
 
-def _blobs(run: _Run, left_out: Sequence[str], home: Home) -> Iterator[archives.Member]:
-    """What a rerun needs beside the image: source files, and inputs."""
-    wanted = {item.digest: item.size for item in run.plan.source.files if item.kind != "link"}
+def _blobs(run: _Run, left_out: Sequence[str], home: Home, lost: dict[str, str] | None) -> Iterator[archives.Member]:
+    """What a rerun needs beside the image: source files, and inputs. VerificationFailed unless ``lost`` takes it."""
+    wanted = [("source", item.digest, item.size) for item in run.plan.source.files if item.kind != "link"]
     if "inputs" not in left_out:
-        wanted |= {item.digest: item.size for item in run.plan.inputs if item.kept}
-    for digest, size in wanted.items():
+        wanted += [("inputs", item.digest, item.size) for item in run.plan.inputs if item.kept]
+    for part, digest, size in wanted:
         path = store.blob_path(home, digest)
         if not _is_there(path, size):
-            raise VerificationFailed(
-                f"The home no longer holds the content {digest} of run {run.told.record.id}.",
-                f"Restore {path} from a backup; without it the run cannot be repeated.",
-            )
+            gone = f"The home no longer holds the content {digest} of run {run.told.record.id}."
+            if lost is None:
+                raise VerificationFailed(gone, f"Restore {path} from a backup; without it the run cannot be repeated.")
+            lost.setdefault(part, gone)
+            continue
         yield archives.of_file(layout.blob(bare(digest)), path, size, bare(digest), "blob")
 
 
@@ -220,7 +228,7 @@ def _environment(
 def _wheel(item: Wheel, home: Home) -> archives.Member:
     path = environments.wheel_file(item, home)
     if not _is_there(path, item.size):
-        raise EnvironmentFailed(f"The home has lost the wheel {item.filename} ({item.sha256}).", NO_WHEELS)
+        raise IngredientLost(f"The home has lost the wheel {item.filename} ({item.sha256}).", NO_WHEELS)
     digest = bare(item.sha256)
     return archives.of_file(layout.wheel(digest, item.filename), path, item.size, digest, "wheel")
 
@@ -228,7 +236,7 @@ def _wheel(item: Wheel, home: Home) -> archives.Member:
 def _package(item: DebianPackage, home: Home) -> archives.Member:
     path = environments.kept_path(item, home)
     if not _is_there(path, item.size):
-        raise EnvironmentFailed(f"The home has lost the Debian package {path.name} ({item.sha256}).", NO_WHEELS)
+        raise IngredientLost(f"The home has lost the Debian package {path.name} ({item.sha256}).", NO_WHEELS)
     digest = bare(item.sha256)
     return archives.of_file(layout.package(digest, path.name), path, item.size, digest, "package")
 

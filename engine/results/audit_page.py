@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
-from engine.model import Line, Question
+from engine.model import STANDINGS, Line, Question
 from engine.results.page import PAGE_HEAD
 
-_SAID = {"unchecked": "not checked"}
-_BY = {"proven": "by ", "claimed": "by "}
 _QUESTIONS: tuple[Question, ...] = ("who", "what", "when", "from which bytes")
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --paper: #fff; --faint: #57606a; --line: #d0d7de; }
@@ -34,11 +32,12 @@ b { border: 1px solid; border-radius: 1em; font-size: .8rem; font-weight: 600; g
 @media (prefers-color-scheme: dark) { .proven { color: #3fb950; } .claimed { color: #58a6ff; }
   .missing, .unchecked { color: #d29922; } }
 dl { color: var(--faint); display: grid; font-size: .88rem; gap: .1rem .8rem; grid-template-columns: 6.2rem 1fr; }
-dd { margin: 0; }
+dd { margin: 0; overflow-wrap: anywhere; }
 """
 _PAGE = """{head}<title>Audit of {title}</title><style>{style}</style></head>
 <body><h1>Audit of {title}</h1>
-<p>{summary}</p>
+<p>{summary}.</p>
+<dl>{facts}</dl>
 {wrong}{sections}
 <h2>What the words mean</h2>
 <dl><dt>proven</dt><dd>shown by the bytes themselves, or by a signature of somebody whom this home trusts</dd>
@@ -50,9 +49,8 @@ _PAGE = """{head}<title>Audit of {title}</title><style>{style}</style></head>
 """
 
 
-def render_audit(lines: Sequence[Line], names: tuple[str, str], summary: str, lacking: Sequence[str]) -> str:
-    """A whole page. ``names``: what was audited, and what lines without a subject are about."""
-    required = f" Required and not proven: {', '.join(lacking)}." if lacking else ""
+def render_audit(lines: Sequence[Line], names: tuple[str, str], summary: str, facts: Mapping[str, str]) -> str:
+    """A whole page. ``names``: what was audited, and what lines without a subject are about; ``facts``: of all."""
     wrong = [line for line in lines if line.state == "wrong"]
     sections = (
         f"<h2>{html.escape(subject or names[1])}</h2>\n{_questions(list(found))}"
@@ -63,7 +61,8 @@ def render_audit(lines: Sequence[Line], names: tuple[str, str], summary: str, la
         title=html.escape(names[0]),
         style=_STYLE,
         wrong=f"<h2>What is wrong</h2>\n<ul>{_items(wrong)}</ul>\n" if wrong else "",
-        summary=html.escape(f"{summary}.{required}"),
+        summary=html.escape(summary),
+        facts="\n".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(fact)}</dd>" for name, fact in facts.items()),
         sections="\n".join(sections),
     )
 
@@ -76,7 +75,7 @@ def _questions(lines: Sequence[Line]) -> str:
 
 def _items(lines: Iterable[Line]) -> str:
     return "\n".join(
-        f'<li><b class="{line.state}">{_SAID.get(line.state, line.state)}</b><p>{html.escape(line.statement)}</p>'
-        f"<p>{_BY.get(line.state, '')}{html.escape(line.by)}</p><code>{html.escape(line.name)}</code></li>"
+        f'<li><b class="{line.state}">{STANDINGS[line.state]}</b><p>{html.escape(line.statement)}</p>'
+        f"<p>{html.escape(line.because)}</p><code>{html.escape(line.name)}</code></li>"
         for line in lines
     )

@@ -17,13 +17,15 @@ from engine.signing.keys import (
     trusted,
     unlock,
 )
-from engine.signing.signers import Signer, who
+from engine.signing.signers import UNKNOWN_KEY, Moment, Signer, judge
 from engine.signing.wire import PublicKey, from_line
 
 __all__ = [
     "CERTIFICATE",
+    "UNKNOWN_KEY",
     "Ask",
     "CannotSign",
+    "Moment",
     "PublicKey",
     "Signer",
     "SigningKey",
@@ -32,6 +34,7 @@ __all__ = [
     "authorities",
     "default_name",
     "from_line",
+    "judge",
     "make",
     "note",
     "sign",
@@ -41,5 +44,4 @@ __all__ = [
     "trust_authority",
     "trusted",
     "unlock",
-    "who",
 ]

@@ -36,6 +36,30 @@ class Signer:
         return (self.after is None or self.after <= time) and (self.before is None or time <= self.before)
 
 
+@dataclass(frozen=True)
+class Moment:
+    """The time at which a key has to be valid for its signature to count: the best that is known, and by whom."""
+
+    time: datetime
+    by: str
+
+    @staticmethod
+    def best(stamped: datetime | None, ended: datetime | None) -> Moment:
+        """A trusted time stamp bounds a signature from above; else the ledger says when it was made; else now."""
+        if stamped is not None:
+            return Moment(stamped, "by the time stamp")
+        if ended is not None:
+            return Moment(ended, "by the ledger's own clock")
+        return Moment(datetime.now(UTC), "now")
+
+    def __str__(self) -> str:
+        return f"{self.time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC ({self.by})"
+
+
+#: Why a signature of a key counts for nobody.
+UNKNOWN_KEY = "its key is not in allowed_signers of this home"
+
+
 def read(text: str) -> tuple[tuple[Signer, ...], tuple[str, ...]]:
     """The signers of the file, and what is wrong with lines that count for nobody."""
     signers, problems = [], []
@@ -48,9 +72,17 @@ def read(text: str) -> tuple[tuple[Signer, ...], tuple[str, ...]]:
     return tuple(signers), tuple(problems)
 
 
-def who(signers: Iterable[Signer], key: PublicKey, namespace: str, time: datetime) -> str:
-    """The name under which a signature counts; empty when it does not."""
-    return next((signer.name for signer in signers if signer.counts(key, namespace, time)), "")
+def judge(signers: Iterable[Signer], key: PublicKey, namespace: str, moment: Moment) -> tuple[str, str]:
+    """The name under which a signature counts, with the time that decided if one did; else no name, and why not."""
+    mine = [signer for signer in signers if signer.key == key]
+    for signer in mine:
+        if signer.counts(key, namespace, moment.time):
+            return signer.name, "" if signer.after is signer.before is None else f"valid at {moment}"
+    if not mine:
+        return "", UNKNOWN_KEY
+    meant = [signer for signer in mine if _matches(signer.namespaces, namespace)]
+    known = f"allowed_signers of this home has its key as {(meant or mine)[0].name}"
+    return "", f"{known}, but not for {namespace}" if not meant else f"{known}, but it is not valid at {moment}"
 
 
 def _signer(line: str) -> Signer:

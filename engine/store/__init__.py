@@ -25,7 +25,15 @@ from engine.store.record import new_id, now, plain_flags, read_record, record_to
 from engine.store.report import Finding, Report, counted
 from engine.store.runs import adopt, begin_run, discard, publish, sweep, verify_run
 from engine.store.seal import IRREGULAR, MANIFEST, SIGNATURE, read_irregular
-from engine.store.sealing import known_keys, logged_seal, read_seal, sealed_digests, sealed_files, verify_sealed
+from engine.store.sealing import (
+    known_keys,
+    logged_seal,
+    read_seal,
+    sealed_digests,
+    sealed_files,
+    time_of,
+    verify_sealed,
+)
 from engine.store.source import checkout, find_project_root, folder_in, snapshot
 from engine.store.vouching import Vouched, vouch
 
@@ -93,6 +101,7 @@ __all__ = [
     "staged",
     "sweep",
     "take_in",
+    "time_of",
     "unfinished",
     "verify_run",
     "verify_sealed",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from engine import signing
@@ -140,8 +140,11 @@ def check(run: RunDirectory, record: Record | None, history: History, *, project
     return manifests.check(run, manifest, work_tree, project=project)
 
 
-def read_seal(run: RunDirectory, known: History) -> Seal:
-    """The seal of a run with its signature judged; files are not looked at. VerificationFailed if it is unreadable."""
+def read_seal(run: RunDirectory, known: History, at: signing.Moment | None = None) -> Seal:
+    """The seal of a run with its signature judged; files are not looked at. VerificationFailed if it is unreadable.
+
+    The key has to be valid ``at`` a time; when nothing better is known, when the ledger says that the run ended.
+    """
     manifest = manifests.read_manifest(run)
     if manifest is None:
         return Seal()
@@ -153,27 +156,35 @@ def read_seal(run: RunDirectory, known: History) -> Seal:
         return Seal(digest, "bad", reason=problem, late=known.late)
     if key is None:
         return Seal(digest, "unsigned", reason=known.unsigned, late=known.late)
-    name = signing.who(signing.trusted(run.home)[0], key, manifests.NAMESPACE, moment(known.ended))
-    return Seal(digest, "trusted" if name else "unknown", name or key.fingerprint, late=known.late)
+    at = at or signing.Moment.best(None, time_of(known.ended))
+    name, note = signing.judge(signing.trusted(run.home)[0], key, manifests.NAMESPACE, at)
+    return Seal(
+        digest,
+        "trusted" if name else "unknown",
+        name or key.fingerprint,
+        reason="" if name or note == signing.UNKNOWN_KEY else note,
+        late=known.late,
+        key=key.fingerprint,
+        when=note if name else "",
+    )
 
 
-def logged_seal(history: History, names: Mapping[str, str]) -> Seal:
-    """The seal as the ledger has it, for lists: nothing else is read. ``names`` is what ``known_keys`` gave."""
+def logged_seal(history: History, signers: Mapping[str, Sequence[signing.Signer]]) -> Seal:
+    """The seal as the ledger has it, for lists: nothing else is read. ``signers`` is what ``known_keys`` gave."""
     if not history.key:
         return Seal(history.seal, "unsigned", reason=history.unsigned, late=history.late)
-    name = names.get(history.key, "")
-    return Seal(history.seal, "trusted" if name else "unknown", name or history.key, late=history.late)
+    known = signers.get(history.key, ())
+    at = signing.Moment.best(None, time_of(history.ended))
+    name = next((item.name for item in known if item.counts(item.key, manifests.NAMESPACE, at.time)), "")
+    return Seal(history.seal, "trusted" if name else "unknown", name or history.key, late=history.late, key=history.key)
 
 
-def known_keys(home: Home) -> dict[str, str]:
-    """The names of the keys whose signatures count today, by fingerprint."""
-    now = datetime.now(UTC)
-    found, _ = signing.trusted(home)
-    return {
-        signer.key.fingerprint: signer.name
-        for signer in reversed(found)
-        if signer.counts(signer.key, manifests.NAMESPACE, now)
-    }
+def known_keys(home: Home) -> dict[str, list[signing.Signer]]:
+    """The signers that have each key, by fingerprint."""
+    found: dict[str, list[signing.Signer]] = {}
+    for signer in signing.trusted(home)[0]:
+        found.setdefault(signer.key.fingerprint, []).append(signer)
+    return found
 
 
 def _signed(run: RunDirectory, manifest: bytes) -> tuple[signing.PublicKey | None, str]:
@@ -191,10 +202,15 @@ def _signed(run: RunDirectory, manifest: bytes) -> tuple[signing.PublicKey | Non
 
 def moment(text: str) -> datetime:
     """A time of the ledger; this moment when it is none."""
+    return time_of(text) or datetime.now(UTC)
+
+
+def time_of(text: str) -> datetime | None:
+    """A time as records and ledgers have it; None when it is none."""
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
-        return datetime.now(UTC)
+        return None
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 

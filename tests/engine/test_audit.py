@@ -78,7 +78,7 @@ def test_a_real_run_is_audited_and_every_tampering_named(
     assert seen["rerun", f"run {second['id']}"] == "proven"
     assert seen["rerun", f"run {first['id']}"] == "missing"
     claimed = {name for (name, _), state in seen.items() if state == "claimed"}
-    assert claimed == {"software", "one-ledger", "host", "times", "trail", "execution", "network", "build"}
+    assert claimed == {"software", "one-ledger", "host", "times", "logged", "trail", "execution", "network", "build"}
     assert "tsa.example.org" in (tmp_path / "audit.html").read_text()
     assert document(nbseal("audit", whole, "--require", "rerun", "--json"), 4)["lacking"] == ["rerun"]
     assert "trusted" in nbseal("runs", "--archive", whole).stderr

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from engine import archives, store
+from engine import __version__, archives, signing, store
 from engine.archives import layout
-from engine.errors import EngineUnavailable, EnvironmentFailed, VerificationFailed
+from engine.errors import BadInput, EngineUnavailable, EnvironmentFailed, VerificationFailed
 from engine.model import Line
 from engine.pipeline.auditing import again, executions, images, whole
 from engine.pipeline.auditing.tally import Tally
 from engine.pipeline.checks import Checks, printable
 from engine.pipeline.examining import Examined, examine
-from engine.pipeline.gathering import Gathered, bag_info, gather
+from engine.pipeline.gathering import Gathered, IngredientLost, bag_info, gather
 from engine.progress import Progress, Silent
 from engine.settings import Home
 
@@ -21,9 +21,9 @@ _MAKES = "no run has one; `nbseal archive` makes one of an archive"
 #: All names that lines have, in the order in which they come.
 NAMES = (
     "container", "signature", "provenance", "software", "ledger", "one-ledger", "timestamp", "contents", "readme",
-    "crate", "packages", "hash", "seal", "sealed-by", "host", "times", "inclusion", "trail", "notebook", "source",
-    "inputs", "lock", "cells", "outputs", "scalars", "page", "execution", "network", "rerun", "base", "image", "wheels",
-    "build", "sbom",
+    "crate", "packages", "hash", "seal", "sealed-by", "host", "times", "inclusion", "logged", "custody", "trail",
+    "notebook", "source", "inputs", "lock", "cells", "outputs", "scalars", "page", "execution", "network", "rerun",
+    "base", "image", "wheels", "build", "sbom",
 )  # fmt: skip
 
 
@@ -37,19 +37,17 @@ ARCHIVE = whole.Kind(
         "wheels": "they were left out; their digests are in the records of run and base",
     },
 )
-_NONE = {
-    "unsigned": _MAKES,
-    "unstated": _MAKES,
-    "unstamped": "no run has one; `nbseal archive --tsa URL` makes one of an archive",
-}
+_STAMPS = "no run has one; `nbseal archive --tsa URL` makes one of an archive"
 _HOME = "this home"
 #: What is only of an archive: of a run in the home it would be made for the occasion, and prove nothing.
-_OF_ARCHIVES = {"container", "software", "contents", "readme", "crate", "page", "sbom"}
+_OF_ARCHIVES = ("container", "software", "contents", "readme", "crate", "page", "sbom")
+#: The names that lines of a run of the home have.
+OF_RUNS = tuple(name for name in NAMES if name not in _OF_ARCHIVES)
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What was looked at, the digest of its tag manifest when it could be read, and the lines."""
+    """What was looked at, when and by what, the digest of its tag manifest when it could be read, and the lines."""
 
     source: str
     title: str
@@ -57,6 +55,9 @@ class Audit:
     digest: str
     runs: tuple[str, ...]
     lines: tuple[Line, ...]
+    problems: tuple[str, ...]  # of what this home says about keys and certificates
+    made: str = field(default_factory=store.now)
+    version: str = __version__
 
     def lacks(self, name: str) -> bool:
         """Whether a line of this name is not proven, or there is none."""
@@ -71,12 +72,13 @@ def audit_archive(path: Path, home: Home, progress: Progress) -> Audit:
             received = archives.receive(path, folder / "bag", progress)
         except VerificationFailed as error:
             line = Line("container", "", "what", "the file is an archive that can be read", "wrong", error.message)
-            return Audit(path.name, printable(path.name), printable(path.name), "", (), (line,))
+            return Audit(path.name, printable(path.name), printable(path.name), "", (), (line,), _problems(home))
         examined, checks = _examined(received, folder, home, progress)
         tag_manifest = received.files.get(layout.TAG_MANIFEST)
         digest = f"sha256:{tag_manifest.digest}" if tag_manifest else ""
         title = f"archive {received.name}"
-        return Audit(path.name, title, title, digest, _ids(examined), _lines(examined, checks, ARCHIVE))
+        lines = _lines(examined, checks, ARCHIVE)
+        return Audit(path.name, title, title, digest, _ids(examined), lines, _problems(home))
 
 
 def audit_run(prefix: str, home: Home, progress: Progress) -> Audit:
@@ -88,27 +90,36 @@ def audit_run(prefix: str, home: Home, progress: Progress) -> Audit:
             _write(gathered, path, progress)
         except VerificationFailed as error:
             line = Line("seal", "", "what", "the run is as it was sealed", "wrong", printable(error.message))
-            return Audit(prefix, f"run {printable(prefix)} of this home", _HOME, "", (), (line,))
+            return Audit(prefix, f"run {printable(prefix)} of this home", _HOME, "", (), (line,), _problems(home))
         received = archives.receive(path, folder / "bag", progress)
         path.unlink()
         examined, checks = _examined(received, folder, home, progress)
         (run,) = _ids(examined)
-        told = _lines(examined, checks, whole.Kind(**_NONE, left_out=absent))
-        lines = tuple(line for line in told if line.name not in _OF_ARCHIVES or line.state == "wrong")
-        return Audit(prefix, f"run {run} of this home", _HOME, "", (run,), lines)
+        told = _lines(examined, checks, whole.Kind(_MAKES, _MAKES, _STAMPS, absent, gathered.lost))
+        lines = tuple(line for line in told if line.name in OF_RUNS or line.state == "wrong")
+        return Audit(prefix, f"run {run} of this home", _HOME, "", (run,), lines, _problems(home))
 
 
 def _gathered(prefix: str, home: Home) -> tuple[Gathered, dict[str, str]]:
-    """What an archive would hold of a run; what the home has lost is left out, with the reason."""
+    """What an archive would hold of a run; an image or ingredients that the home has lost are left out, with why."""
     absent: dict[str, str] = {}
     while True:
         try:
             return gather([prefix], tuple(absent), home, Silent(), as_it_is=True), absent
-        except (EngineUnavailable, EnvironmentFailed) as error:
+        except (EngineUnavailable, IngredientLost) as error:
             part = "image" if isinstance(error, EngineUnavailable) else "wheels"
             if part in absent:
                 raise
             absent[part] = printable(error.message)
+
+
+def _problems(home: Home) -> tuple[str, ...]:
+    """The lines of allowed_signers and the certificates that count for nobody."""
+    files = (
+        (signing.allowed_signers(home).name, signing.trusted(home)[1]),
+        ("authorities", signing.authorities(home)[1]),
+    )
+    return tuple(printable(f"{name}: {problem}") for name, problems in files for problem in problems)
 
 
 def _write(gathered: Gathered, path: Path, progress: Progress) -> None:
@@ -123,7 +134,15 @@ def _write(gathered: Gathered, path: Path, progress: Progress) -> None:
         return {layout.CHECKPOINT: vouched.checkpoint, **proofs}
 
     contents = gathered.contents
-    archives.write(path, contents.name, gathered.members, bag_info(contents), attest, progress)
+    try:
+        archives.write(path, contents.name, gathered.members, bag_info(contents), attest, progress)
+    except BadInput as error:
+        if not isinstance(error.__cause__, OSError):
+            raise
+        raise EnvironmentFailed(
+            f"There is no room to put the run together as an archive would hold it: {error.__cause__.strerror}.",
+            f"Free some of the disk of {path.parent.parent}, or use an NBSEAL_HOME on another disk.",
+        ) from error
 
 
 def _examined(received: archives.Received, folder: Path, home: Home, progress: Progress) -> tuple[Examined, Checks]:
@@ -142,7 +161,7 @@ def _lines(examined: Examined, checks: Checks, kind: whole.Kind) -> tuple[Line, 
         contents = checks.run("whole", "", again.whole, examined)
     whole.tell(examined, contents, checks, tally, kind)
     for run in examined.runs:
-        executions.tell(examined, run, checks, tally)
+        executions.tell(examined, run, checks, tally, kind)
     images.tell(examined, checks, tally, kind)
     tally.rest()
     return tuple(tally.lines)

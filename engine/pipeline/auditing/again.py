@@ -25,13 +25,7 @@ _HINT = "Take the file from where it was made."
 
 def written_by(examined: Examined) -> str:
     """What bag-info.txt says that the archive was written by; nothing when it does not."""
-    if layout.BAG_INFO not in examined.received.files:
-        return ""
-    for line in examined.received.read(layout.BAG_INFO).decode("utf-8", "replace").split("\n"):
-        label, _, value = line.partition(":")
-        if label == layout.SOFTWARE:
-            return value.strip()[:500]
-    return ""
+    return archives.written_by(examined.received)
 
 
 def place_of(examined: Examined, run: ExaminedRun) -> store.RunDirectory:

@@ -6,22 +6,24 @@ from engine import store
 from engine.archives import layout
 from engine.digests import bare
 from engine.model import Record
-from engine.pipeline.auditing import again
+from engine.pipeline.auditing import again, times
 from engine.pipeline.auditing.tally import Tally, Verdict, claimed, missing, proven
-from engine.pipeline.auditing.whole import NOBODY, made_again, signer, voucher
+from engine.pipeline.auditing.whole import NOBODY, Kind, made_again, signed, signer, stamped, voucher
 from engine.pipeline.checks import Checks, Named
 from engine.pipeline.examining import Examined, ExaminedRun
+from engine.signing import UNKNOWN_KEY
 
 
-def tell(examined: Examined, run: ExaminedRun, checks: Checks, tally: Tally) -> None:
+def tell(examined: Examined, run: ExaminedRun, checks: Checks, tally: Tally, kind: Kind) -> None:
     """All lines about one run."""
-    Told(examined, run, checks, tally).tell()
+    Told(examined, run, checks, tally, kind).tell()
 
 
 class Told:
     """One run's lines; its name is what each is about."""
 
-    def __init__(self, examined: Examined, run: ExaminedRun, checks: Checks, tally: Tally) -> None:
+    def __init__(self, examined: Examined, run: ExaminedRun, checks: Checks, tally: Tally, kind: Kind) -> None:
+        self._lost = kind.lost
         self._examined, self._run, self._checks, self._tally = examined, run, checks, tally
         self._id = run.listed.id
         self._subject = f"run {self._id}"
@@ -67,11 +69,11 @@ class Told:
         if seal is None or seal.signature in ("unsigned", "bad"):
             verdict = missing((seal.reason if seal else "") or "the seal is not signed")
         elif seal.signature == "trusted":
-            verdict = proven(f"the signature of its seal by {seal.signer}")
+            verdict = signed(f"the signature of its seal by {seal.signer}", seal.signer, seal.key, seal.when)
         else:
-            verdict = claimed(f"the holder of the key {seal.signer}: it is not in allowed_signers of this home")
+            verdict = claimed(f"the holder of the key {seal.key}: {seal.reason or UNKNOWN_KEY}", seal.key)
         self._tally.add(
-            "sealed-by", self._subject, "who", "its seal is signed", verdict,
+            "sealed-by", self._subject, "who", "a signature of its seal", verdict,
             own=[self._check("seal-signature")], after=[self._check("seal")],
         )  # fmt: skip
         host = record.outcome.host if record.outcome else {}
@@ -82,31 +84,43 @@ class Told:
         )  # fmt: skip
 
     def _when(self, record: Record) -> None:
-        outcome = record.outcome
-        began, ended = (outcome.started or record.created, outcome.finished) if outcome else (record.created, "")
-        stamp = self._examined.words.get("timestamp")
-        bound = (
-            f"; it ended before {stamp.when}, when the archive existed" if stamp and stamp.state == "trusted" else ""
-        )
+        began, ended = times.told(record)
+        stamp = stamped(self._examined, self._checks)
+        self._checks.run("times", self._id, times.check, self._examined, record, stamp)
+        bound = f"; it ended before {stamp.when}, when the archive existed" if stamp else ""
         self._tally.add(
             "times", self._subject, "when", f"it began {began[:40]} and ended {ended[:40] or 'at an unknown time'}",
-            claimed(f"the clock of the executing host, told by {self._whom()}{bound}"), after=[self._check("seal")],
+            claimed(f"the clock of the executing host, told by {self._whom()}{bound}"),
+            own=[self._check("times")], after=[self._check("seal")],
         )  # fmt: skip
         entries = self._checks.run("entries", self._id, again.check_entries, self._examined, self._run, record)
         origin, word = self._run.origin, self._examined.words.get("ledger")
-        statement = "its end is in the ledger"
+        what = "import" if origin.entry.get("kind") == "imported" else "end"
+        statement = f"a proof that the ledger has its {what}"
         if origin.index is None:
-            verdict = missing("there is no proof that the ledger has its end")
+            verdict = missing(f"there is no proof that the ledger has its {what}")
         else:
-            statement = f"its end is entry {origin.index} of {origin.ledger}"
+            statement = f"its {what} is entry {origin.index} of {origin.ledger}"
             if word is not None and word.state == "trusted":
-                verdict = proven(f"the proof that it is under the checkpoint signed by {word.by}")
+                proof = f"the proof that it is under the checkpoint signed by {word.by}"
+                verdict = signed(proof, word.by, word.key, word.note)
             else:
                 verdict = claimed(
                     "whoever wrote the ledger: the proof holds, but its checkpoint counts for nobody here"
                 )
         own = [self._check("ledger-entries"), self._check("inclusion"), self._check("entries")]
         self._tally.add("inclusion", self._subject, "when", statement, verdict, own=own, after=[("ledger", "")])
+        holder = word.by if word is not None and word.state == "trusted" else "the holder of the ledger"
+        if logged := str(origin.entry.get("time") or "")[:40]:
+            self._tally.add(
+                "logged", self._subject, "when", f"the ledger entered its {what} at {logged}",
+                claimed(f"{holder}, by the clock of the ledger"), after=own,
+            )  # fmt: skip
+        if what == "import":
+            self._tally.add(
+                "custody", self._subject, "who", times.came(origin.entry), claimed(f"{holder}, who imported it"),
+                after=own,
+            )  # fmt: skip
         others = [str(entry.get("kind"))[:20] for entry in entries or () if entry != origin.entry]
         if others:
             self._tally.add(
@@ -135,6 +149,7 @@ class Told:
         self._tally.add(
             "source", self._subject, "from which bytes", f"{store.counted(count, 'source file')} of the snapshot",
             proven(f"their bytes, which give {record.source[:80]}"), own=[self._check("source")], after=digests,
+            gone=self._lost.get("source", ""),
         )  # fmt: skip
         self._inputs(record, digests, left_out=bool(listing and "inputs" in listing.left_out))
         base = self._examined.bases.get(record.base)
@@ -162,7 +177,7 @@ class Told:
         self._tally.add(
             "inputs", self._subject, "from which bytes",
             f"{store.counted(len(inputs), 'declared input')}" if inputs else "it declared no inputs",
-            verdict, own=own, after=after,
+            verdict, own=own, after=after, gone=self._lost.get("inputs", ""),
         )  # fmt: skip
 
     def _result(self, record: Record) -> None:
@@ -209,7 +224,7 @@ class Told:
 
     def _rerun(self, record: Record, whom: str) -> tuple[str, Verdict]:
         if not record.rerun_of:
-            return "it repeats another run", missing(f"it repeats none; `nbseal rerun {self._id}` would repeat it")
+            return "a run that it repeats", missing(f"it repeats none; `nbseal rerun {self._id}` would repeat it")
         verdict = record.comparison.verdict if record.comparison else "not compared"
         statement = f"it repeats run {record.rerun_of[:16]}, and came out {verdict}"
         old = again.repeats(self._examined, self._examined.runs, record)

@@ -32,15 +32,15 @@ def _image(examined: Examined, run: ExaminedRun, checks: Checks, tally: Tally, k
     if "image" not in left_out:
         whole = proven("its config, whose digest is the id, and its layers, which the config names")
     own = [("images", ""), ("image-ids", ""), *([("image", record.image)] if "image" not in left_out else [])]
-    tally.add("image", subject, "from which bytes", f"the image {record.image} is there", whole, own=own)
+    tally.add("image", subject, "from which bytes", f"the image {record.image}", whole, own=own)
     if "wheels" in left_out:
         tally.add(
-            "wheels", subject, "from which bytes", "the wheels of image and harness are there",
+            "wheels", subject, "from which bytes", "the wheels of image and harness",
             missing(kind.left_out["wheels"]),
         )  # fmt: skip
     else:
         tally.add(
-            "wheels", subject, "from which bytes", "the wheels of image and harness are there",
+            "wheels", subject, "from which bytes", "the wheels of image and harness",
             proven("their bytes, which have the digests in the records of run and base"),
             own=[("wheels", "")], after=[("ingredients", ""), ("digests", layout.WHEELS)],
         )  # fmt: skip

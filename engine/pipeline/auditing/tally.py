@@ -19,14 +19,16 @@ class Verdict:
 
     state: Standing
     by: str
+    signer: str = ""  # of a signature that holds
+    key: str = ""
 
 
-def proven(by: str) -> Verdict:
-    return Verdict("proven", by)
+def proven(by: str, signer: str = "", key: str = "") -> Verdict:
+    return Verdict("proven", by, signer, key)
 
 
-def claimed(by: str) -> Verdict:
-    return Verdict("claimed", by)
+def claimed(by: str, key: str = "") -> Verdict:
+    return Verdict("claimed", by, key=key)
 
 
 def missing(why: str) -> Verdict:
@@ -51,18 +53,25 @@ class Tally:
         *,
         own: Iterable[Named] = (),
         after: Iterable[Named] = (),
+        gone: str = "",
     ) -> None:
-        """A line. One of its ``own`` checks that refused makes it wrong; one that it comes ``after``, not checked."""
+        """A line. One of its ``own`` checks that refused makes it wrong; one that it comes ``after``, not checked.
+
+        What is ``gone``, and why, is missing whatever its own checks say of what is not there.
+        """
         own, refused = tuple(own), self._checks.refused
         self._told |= set(own)
         wrong = dict.fromkeys(refused[check].message for check in own if check in refused)
         needed = (*after, *own)
-        if wrong:
+        if gone:
+            verdict = missing(gone)
+        elif wrong:
             verdict = Verdict("wrong", " ".join(list(wrong)[:_MOST]))
         elif lacking := [check for check in needed if check not in self._checks.passed]:
             verdict = Verdict("unchecked", f"it needs {_named(lacking[0])}, which did not hold or was not checked")
         by, statement = (printable(text[:_LONGEST]) for text in (verdict.by, statement))  # they cite the archive
-        self.lines.append(Line(name, subject, question, statement, verdict.state, by))
+        whose = printable(verdict.signer), printable(verdict.key)
+        self.lines.append(Line(name, subject, question, statement, verdict.state, by, *whose))
 
     def rest(self) -> None:
         """Whatever refused and is in no line yet."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from engine import archives
 from engine.archives import layout
@@ -14,7 +14,7 @@ from engine.pipeline.examining import Examined, ExaminedRun
 
 #: What has to hold before a signature of the tag manifest says anything of the files.
 BYTES: tuple[Named, ...] = (("manifests", ""), ("tag-manifest", ""))
-_NOT_KNOWN = "its key is not in allowed_signers of this home"
+_STAMPED: tuple[Named, ...] = (*BYTES, ("timestamp", ""))
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Kind:
     unstated: str
     unstamped: str
     left_out: Mapping[str, str]  # by part
+    lost: Mapping[str, str] = field(default_factory=dict)  # of a home: "source" or "inputs", and what is gone
 
 
 NOBODY = "nobody"
@@ -72,7 +73,7 @@ def _bytes(examined: Examined, tally: Tally) -> None:
 def _who(examined: Examined, contents: archives.Contents | None, checks: Checks, tally: Tally, kind: Kind) -> None:
     word = examined.words.get("signature", archives.Word("signature", "absent"))
     tally.add(
-        "signature", "", "who", "the archive is signed, all but its attestations",
+        "signature", "", "who", "a signature over all of the archive but its attestations",
         _of_word(word, "the signature of the tag manifest by", kind.unsigned),
         own=[("signature", "")], after=BYTES,
     )  # fmt: skip
@@ -85,12 +86,12 @@ def _who(examined: Examined, contents: archives.Contents | None, checks: Checks,
         own.append(("statement", ""))
         checks.run("statement", "", again.check_statement, examined, contents)
     tally.add(
-        "provenance", "", "who", "a statement names the runs, what they were made of, and the ledger",
+        "provenance", "", "who", "a statement about the runs, what they were made of, and the ledger",
         verdict, own=own, after=BYTES,
     )  # fmt: skip
-    said = again.written_by(examined)
+    said = again.written_by(examined)[:500]
     tally.add(
-        "software", "", "who", f"the archive was written by {said or 'software'}",
+        "software", "", "who", f"the archive was written by {said}" if said else "the software that wrote the archive",
         claimed(signer(examined, checks)) if said else missing(f"{layout.BAG_INFO} does not say by which"),
         after=BYTES,
     )  # fmt: skip
@@ -98,10 +99,21 @@ def _who(examined: Examined, contents: archives.Contents | None, checks: Checks,
 
 def _of_word(word: archives.Word, trusted: str, absent: str) -> Verdict:
     if word.state == "trusted":
-        return proven(f"{trusted} {word.by}")
+        return signed(f"{trusted} {word.by}", word.by, word.key, word.note)
     if word.state == "absent":
         return missing(absent)
-    return claimed(f"the holder of the key {word.by}: {_NOT_KNOWN}")
+    return claimed(f"the holder of the key {word.by}: {word.note}", word.key)
+
+
+def signed(how: str, name: str, key: str, note: str) -> Verdict:
+    """Proven by a signature: whose, with which key, and as of which time where that is limited."""
+    return proven(f"{how}, key {key}{f', {note}' if note else ''}", name, key)
+
+
+def stamped(examined: Examined, checks: Checks) -> archives.Word | None:
+    """The time stamp, where it proves its time."""
+    word = examined.words.get("timestamp")
+    return word if word and word.state == "trusted" and set(_STAMPED) <= checks.passed else None
 
 
 def _when(examined: Examined, tally: Tally, kind: Kind) -> None:
@@ -109,15 +121,17 @@ def _when(examined: Examined, tally: Tally, kind: Kind) -> None:
     checkpoint = examined.checkpoint
     if checkpoint is None:
         tally.add(
-            "ledger", "", "when", "a ledger had entries about the runs", missing("there is no checkpoint"),
-            own=[("ledger", "")],
+            "ledger", "", "when", "a checkpoint of a ledger with entries about the runs",
+            missing("there is no checkpoint"), own=[("ledger", "")],
         )  # fmt: skip
     else:
         if word.state == "trusted":
-            verdict = proven(f"the signature of the checkpoint by {word.by}")
+            verdict = signed(f"the signature of the checkpoint by {word.by}", word.by, word.key, word.note)
+        elif word.state == "absent":
+            verdict = claimed("nobody: it is not signed")
         else:
-            whose = "whoever wrote it: the key of its signature is not in allowed_signers of this home"
-            verdict = claimed("nobody: it is not signed" if word.state == "absent" else whose)
+            whose = f"the holder of the key {word.key}" if word.key else "whoever signed it"
+            verdict = claimed(f"{whose}: {word.note}", word.key)
         tally.add(
             "ledger", "", "when", f"the ledger {checkpoint.ledger} had {checkpoint.size:,} entries with one root",
             verdict, own=[("ledger", "")],
@@ -129,16 +143,18 @@ def _when(examined: Examined, tally: Tally, kind: Kind) -> None:
             after=[("ledger", "")],
         )  # fmt: skip
     word = examined.words.get("timestamp", archives.Word("timestamp", "absent"))
+    statement = (
+        f"the archive existed at {word.when}" if word.when else "a time stamp of somebody else's over the archive"
+    )
     if word.state == "absent":
-        verdict, statement = missing(kind.unstamped), "the archive existed at a time that others vouch for"
+        verdict = missing(kind.unstamped)
     elif word.state == "trusted":
-        verdict, statement = proven(f"the time stamp of {word.by}"), f"the archive existed at {word.when}"
+        verdict = proven(f"the time stamp of {word.by}, certificate {word.key}", word.by, word.key)
     elif word.by:
         verdict = claimed(f"nobody: {word.by}")
-        statement = "the archive existed at a time that others vouch for"
     else:
-        verdict = claimed("whoever holds the authority's key: `nbseal keys trust NAME CERT.pem` trusts a certificate")
-        statement = f"the archive existed at {word.when}"
+        whose = f"whoever holds the key of the certificate {word.key}"
+        verdict = claimed(f"{whose}: `nbseal keys trust NAME CERT.pem` trusts it, or the root above it", word.key)
     tally.add("timestamp", "", "when", statement, verdict, own=[("timestamp", "")], after=BYTES)
 
 
@@ -170,7 +186,7 @@ def _itself(examined: Examined, contents: archives.Contents | None, checks: Chec
         )  # fmt: skip
 
 
-_PACKAGES = "the Debian packages that the records of the bases name are there"
+_PACKAGES = "the Debian packages that the records of the bases name"
 
 
 def made_again(
@@ -181,5 +197,5 @@ def made_again(
         return proven(how)
     return claimed(
         f"{whom or signer(examined, checks)}: it was written by {again.written_by(examined) or 'unnamed software'}, "
-        "and this version words it otherwise"
+        "and differs from what this version makes of the sealed files: another version's wording, or forged"
     )

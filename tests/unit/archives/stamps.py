@@ -45,8 +45,9 @@ class Authority:
     key: ec.EllipticCurvePrivateKey
 
     @staticmethod
-    def make(name: str = "TSA", purpose: x509.ObjectIdentifier = ExtendedKeyUsageOID.TIME_STAMPING) -> Authority:
-        now = datetime.now(UTC)
+    def make(name: str = "TSA", purpose: x509.ObjectIdentifier = ExtendedKeyUsageOID.TIME_STAMPING,
+             when: datetime | None = None) -> Authority:  # fmt: skip
+        now = when or datetime.now(UTC)
         above, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
 
         def certificate(subject: str, public: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
@@ -62,11 +63,11 @@ class Authority:
         own = own.add_extension(x509.ExtendedKeyUsage([purpose]), critical=True)
         return Authority(root.sign(above, hashes.SHA256()), own.sign(above, hashes.SHA256()), key)
 
-    def stamp(self, data: bytes, time: datetime) -> bytes:
-        """The response over ``data``, granted at ``time``."""
+    def stamp(self, data: bytes, time: datetime, accuracy: bytes = b"", fraction: str = "") -> bytes:
+        """The response over ``data``, granted at ``time``; ``accuracy`` and the ``fraction`` are put in as given."""
         imprint = der(0x30, SHA256, der(0x04, hashlib.sha256(data).digest()))
-        moment = der(0x18, f"{time:%Y%m%d%H%M%SZ}".encode())
-        info = der(0x30, der(0x02, b"\1"), oid("1.2.3.4.1"), imprint, der(0x02, b"\5"), moment)
+        moment = der(0x18, f"{time:%Y%m%d%H%M%S}{fraction}Z".encode())
+        info = der(0x30, der(0x02, b"\1"), oid("1.2.3.4.1"), imprint, der(0x02, b"\5"), moment, accuracy)
         encoded = self.certificate.public_bytes(Encoding.DER)
         meant = der(0x30, der(0x30, der(0x30, der(0x04, hashlib.sha256(encoded).digest()))))
         attributes = b"".join(sorted((

@@ -17,7 +17,7 @@ from engine.settings import Home
 from tests.unit.archives import small_archives
 from tests.unit.archives.conftest import Sample
 from tests.unit.archives.small_archives import Member
-from tests.unit.archives.stamps import Authority
+from tests.unit.archives.stamps import Authority, der
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 
@@ -42,6 +42,16 @@ def tag_manifest(sample: Sample) -> bytes:
 def test_a_token_names_its_time_and_certificate(authority: Authority) -> None:
     token = tokens.read(authority.stamp(b"data", NOW), b"data", [])
     assert (token.time, token.certificate) == (NOW, authority.certificate)
+
+
+def test_a_token_keeps_the_fraction_of_its_second_and_its_accuracy(authority: Authority) -> None:
+    accuracy = der(0x30, der(0x02, b"\2"), der(0x80, b"\x01\xf4"))
+    token = tokens.read(authority.stamp(b"data", NOW, accuracy, ".25"), b"data", [])
+    assert token.time == NOW + timedelta(milliseconds=250)
+    assert token.latest == NOW + timedelta(seconds=2.75)
+    assert str(token) == f"{NOW:%Y-%m-%d %H:%M:%S}.25 UTC (accuracy 2.5 s)"
+    token = tokens.read(authority.stamp(b"data", NOW), b"data", [])
+    assert (str(token), token.latest - NOW) == (f"{NOW:%Y-%m-%d %H:%M:%S} UTC", timedelta(seconds=1))
 
 
 def test_it_counts_under_its_own_certificate_and_under_the_root(authority: Authority) -> None:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
+import os
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from engine import daemon, pipeline, signing
+from engine import __version__, daemon, pipeline, signing, store
 from engine.digests import canonical_json
-from engine.errors import BadInput
+from engine.errors import BadInput, EnvironmentFailed, VerificationFailed
 from engine.files import remove_tree
 from engine.model import Line
+from engine.pipeline.plan import recorded_plan
 from engine.progress import Silent
 from engine.results import render_audit
 from engine.settings import Home
@@ -40,6 +47,13 @@ def trusting(sample: Sample, target: Home) -> Home:
     return target
 
 
+def stamped(items: list[Member], authority: Authority, when: datetime, accuracy: bytes = b"") -> list[Member]:
+    """The members with a time stamp over their tag manifest."""
+    top = items[0].name.partition("/")[0]
+    signed = next(item.data for item in items if item.name.endswith("/tagmanifest-sha256.txt"))
+    return [*items, Member(f"{top}/{STAMP}", authority.stamp(signed, when, accuracy))]
+
+
 def by_name(audit: pipeline.Audit) -> dict[str, Line]:
     """The lines of an archive of one run."""
     assert len({line.name for line in audit.lines}) == len(audit.lines)
@@ -54,7 +68,8 @@ def named(lines: dict[str, Line], state: str) -> set[str]:
     return {name for name, line in lines.items() if line.state == state}
 
 
-CLAIMED = {"software", "one-ledger", "host", "times", "trail", "execution", "network", "build"}
+STAMP = "attestations/tagmanifest-sha256.txt.tsr"
+CLAIMED = {"software", "one-ledger", "host", "times", "logged", "trail", "execution", "network", "build"}
 
 
 def test_what_a_signed_archive_proves(sample: Sample, trusting: Home) -> None:
@@ -62,7 +77,7 @@ def test_what_a_signed_archive_proves(sample: Sample, trusting: Home) -> None:
     lines = by_name(audit)
     assert named(lines, "claimed") == CLAIMED
     assert named(lines, "missing") == {"timestamp", "rerun"}
-    assert named(lines, "proven") == set(pipeline.AUDITED) - CLAIMED - {"timestamp", "rerun"}
+    assert named(lines, "proven") == set(pipeline.AUDITED) - CLAIMED - {"timestamp", "rerun", "custody"}
     assert all(
         lines[name].by.startswith("alice@example.org") for name in ("software", "execution", "network", "build", "host")
     )
@@ -101,15 +116,15 @@ def test_a_time_stamp_is_proven_by_a_certificate_of_this_home(
     trust: str, sample: Sample, trusting: Home, tmp_path: Path
 ) -> None:
     authority, now = Authority.make(), datetime.now(UTC)
-    items = sample.members()
-    top = items[0].name.partition("/")[0]
-    signed = next(item.data for item in items if item.name.endswith("/tagmanifest-sha256.txt"))
-    items.append(Member(f"{top}/attestations/tagmanifest-sha256.txt.tsr", authority.stamp(signed, now)))
+    items = stamped(sample.members(), authority, now)
     line = audited(items, trusting, tmp_path / "x.tar")["timestamp"]
     assert (line.state, line.statement) == ("claimed", f"the archive existed at {now:%Y-%m-%d %H:%M:%S} UTC")
     signing.trust_authority(trusting, "tsa", getattr(authority, trust).public_bytes(Encoding.PEM))
     lines = audited(items, trusting, tmp_path / "x.tar")
-    assert (lines["timestamp"].state, lines["timestamp"].by) == ("proven", "the time stamp of tsa")
+    assert (lines["timestamp"].state, lines["timestamp"].by) == (
+        "proven", f"the time stamp of tsa, certificate {lines['timestamp'].key}",
+    )  # fmt: skip
+    assert lines["timestamp"].key == "sha256:" + authority.certificate.fingerprint(SHA256()).hex()
     assert f"it ended before {now:%Y-%m-%d %H:%M:%S} UTC" in lines["times"].by
 
 
@@ -214,6 +229,7 @@ def test_the_words_of_another_version_are_claimed_and_not_wrong(sample: Sample, 
     assert not named(lines, "wrong")
     assert lines["readme"].state == "claimed"
     assert lines["readme"].by.startswith("nobody: it was written by nbseal 99.")
+    assert lines["readme"].by.endswith("another version's wording, or forged")
     assert lines["page"].state == "proven"
 
 
@@ -325,9 +341,9 @@ def test_the_page_shows_hostile_text_as_text() -> None:
         Line("hash", "run <b>x</b>", "what", "<script>alert(1)</script>", "wrong", '"><img src=x onerror=alert(1)>'),
         Line("seal", "run <b>x</b>", "what", "x", "proven", "y"),
     ]
-    page = render_audit(lines, ("archive <i>x</i>", "place"), "1 wrong", ["signature"])
+    page = render_audit(lines, ("archive <i>x</i>", "place"), "1 wrong", {"required": "a <i>name</i> (not proven)"})
     assert "default-src &#x27;none&#x27;" in page
-    assert "Required and not proven: signature." in page
+    assert "a &lt;i&gt;name&lt;/i&gt; (not proven)" in page
     body = page.partition("</style>")[2]
     for text in ("<script", "<img", "<i>", "<b>x"):
         assert text not in body
@@ -372,3 +388,186 @@ def test_a_page_replaces_a_page_and_nothing_else(
             )  # fmt: skip
     assert not audited
     assert tree(tmp_path) == before
+
+
+# --- who, and since when -----------------------------------------------------------------------
+
+
+def times(sample: Sample, began: str, ended: str) -> list[Member]:
+    def change(document: Any) -> None:
+        document["outcome"].update(started=began, finished=ended)
+
+    return edited("/run.json", change)(sample.members())
+
+
+@pytest.mark.parametrize(
+    ("began", "ended", "why"),
+    [
+        ("2026-01-02T00:00:00Z", "2026-01-01T00:00:00Z", "ended before it began"),
+        ("2026-01-01T00:00:00Z", "2026-01-01T00:00:07Z", "after the archive existed at 2026-01-01 00:00:05 UTC"),
+        ("soon", "2026-01-01T00:00:07Z", "a time that is none"),
+        ("2026-01-01T00:00:00Z", "2026-01-01T00:00:05.9Z", ""),
+    ],
+)
+def test_times_that_contradict_each_other_or_the_time_stamp_are_wrong(
+    began: str, ended: str, why: str, sample: Sample, trusting: Home, tmp_path: Path
+) -> None:
+    when = datetime(2026, 1, 1, 0, 0, 5, tzinfo=UTC)
+    authority = Authority.make(when=when)
+    items = stamped(times(sample, began, ended), authority, when)
+    signing.trust_authority(trusting, "tsa", authority.root.public_bytes(Encoding.PEM))
+    line = audited(items, trusting, tmp_path / "x.tar")["times"]
+    assert (line.state, why in line.by) == ("wrong" if why else "claimed", True)
+
+
+def test_a_time_stamp_that_proves_nothing_bounds_nothing(sample: Sample, trusting: Home, tmp_path: Path) -> None:
+    authority = Authority.make()
+    signing.trust_authority(trusting, "tsa", authority.root.public_bytes(Encoding.PEM))
+    items = stamped(sample.members(), authority, datetime.now(UTC))
+    next(item for item in items if item.name.endswith("/README.md")).data += b"more"
+    lines = audited(items, trusting, tmp_path / "x.tar")
+    assert lines["timestamp"].state == "unchecked"
+    assert "existed" not in lines["times"].by
+
+
+def test_a_signature_tells_its_signer_and_its_key(sample: Sample, trusting: Home, target: Home) -> None:
+    key = sample.key.public.fingerprint
+    lines = by_name(pipeline.audit_archive(sample.path, trusting, Silent()))
+    for name in ("signature", "provenance", "ledger", "inclusion", "sealed-by"):
+        assert (lines[name].signer, lines[name].key) == ("alice@example.org", key)
+        assert key in lines[name].by
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ('namespaces="git"', "has its key as alice@example.org, but not for nbseal-"),
+        ('valid-before="20200101Z"', "has its key as alice@example.org, but it is not valid at 20"),
+    ],
+)
+def test_a_known_key_that_does_not_count_is_not_called_unknown(
+    options: str, why: str, sample: Sample, target: Home
+) -> None:
+    file = signing.allowed_signers(target)
+    file.parent.mkdir(parents=True)
+    file.write_text(f"nonsense\nalice@example.org {options} {sample.key.public.line}\n")
+    audit = pipeline.audit_archive(sample.path, target, Silent())
+    lines = by_name(audit)
+    for name in ("signature", "provenance", "ledger", "sealed-by"):
+        assert (lines[name].state, why in lines[name].by) == ("claimed", True), lines[name].by
+        assert (lines[name].signer, lines[name].key) == ("", sample.key.public.fingerprint)
+    assert audit.problems == ("allowed_signers: line 1 counts for nobody: it is not 'names [options] type key'",)
+
+
+def test_a_key_that_has_expired_since_counts_everywhere(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    key = signing.make(home, "alice@example.org", None)
+    record = small_archives.run(home, tmp_path / "project")
+    archive = small_archives.archive(home, [record], tmp_path / "x.tar")
+    time.sleep(1.1)
+    expired = f"{datetime.now(UTC):%Y%m%d%H%M%SZ}"
+    time.sleep(1.1)
+    signing.allowed_signers(home).write_text(f'alice@example.org valid-before="{expired}" {key.public.line}\n')
+    run = by_name(pipeline.audit_run(record.id, home, Silent()))
+    assert (run["sealed-by"].state, run["sealed-by"].signer) == ("proven", "alice@example.org")
+    assert run["sealed-by"].by.endswith("(by the ledger's own clock)")
+    lines = by_name(pipeline.audit_archive(archive, home, Silent()))
+    assert {lines[name].state for name in ("sealed-by", "signature", "provenance", "ledger")} == {"proven"}
+    assert pipeline.look(record, home).seal.signature == "trusted"
+    history, _ = store.history_of(home, record.id)
+    assert store.logged_seal(history, store.known_keys(home)).signature == "trusted"
+    # A time stamp that counts knows better: this archive was only seen when the key had expired.
+    authority = Authority.make()
+    signing.trust_authority(home, "tsa", authority.root.public_bytes(Encoding.PEM))
+    items = stamped(small_archives.members(archive), authority, datetime.now(UTC))
+    lines = audited(items, home, tmp_path / "y.tar")
+    assert {lines[name].state for name in ("sealed-by", "signature", "provenance", "ledger")} == {"claimed"}
+    assert "(by the time stamp)" in lines["signature"].by
+    remove_tree(home.root)
+
+
+def test_an_imported_run_tells_whence_it_came(sample: Sample, trusting: Home) -> None:
+    signing.make(trusting, "bob@example.org", None)
+    pipeline.import_archive(sample.path, trusting, Silent())
+    lines = by_name(pipeline.audit_run(sample.one.id, trusting, Silent()))
+    assert lines["inclusion"].statement.startswith("its import is entry ")
+    assert lines["logged"].statement.startswith("the ledger entered its import at ")
+    assert lines["custody"].by == "bob@example.org, who imported it"
+    assert "signed by alice@example.org (trusted there); before, it was entry " in lines["custody"].statement
+    remove_tree(trusting.root)
+
+
+# --- runs of the home ---------------------------------------------------------------------------
+
+
+def test_a_lost_source_file_is_missing_and_the_rest_goes_on(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    record = small_archives.run(home, tmp_path / "project", lib__x="x = 1")
+    whole = by_name(pipeline.audit_run(record.id, home, Silent()))
+    for text, name in ((b"x = 1", "source"), (b"1,2\n", "inputs")):
+        digest = hashlib.sha256(text).hexdigest()
+        (home.blobs / digest[:2] / digest).unlink()
+        lines = by_name(pipeline.audit_run(record.id, home, Silent()))
+        assert (lines[name].state, digest in lines[name].by) == ("missing", True)
+    assert {name: line.state for name, line in lines.items()} == {
+        **{name: line.state for name, line in whole.items()}, "source": "missing", "inputs": "missing",
+    }  # fmt: skip
+    with pytest.raises(VerificationFailed, match="no longer holds"):
+        small_archives.archive(home, [record], tmp_path / "x.tar")
+    remove_tree(home.root)
+
+
+def test_a_run_that_is_under_way_has_not_ended(sample: Sample, target: Home) -> None:
+    record = replace(sample.one, id=store.new_id(), status="running", outcome=None)
+    source = recorded_plan(sample.one, store.open_run(sample.home, sample.one.id)).source
+    with (
+        store.begin_run(target, record, b"{}", {}, "", source),
+        pytest.raises(BadInput, match="has not ended"),
+    ):
+        pipeline.audit_run(record.id, target, Silent())
+
+
+def test_a_full_disk_is_told_for_what_it_is(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.fsync
+
+    def full(descriptor: int) -> None:
+        if "run.tar" in str(Path(f"/proc/self/fd/{descriptor}").readlink()):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(descriptor)
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(EnvironmentFailed, match="No space left") as caught:
+        pipeline.audit_run(sample.one.id, sample.home, Silent())
+    assert str(sample.home.temporary) in caught.value.hint
+
+
+def test_what_a_run_cannot_have_is_not_required_of_it(
+    sample: Sample, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from engine.cli import auditing
+
+    monkeypatch.setenv("NBSEAL_HOME", str(sample.home.root))
+    with pytest.raises(BadInput, match="called container, page") as caught:
+        auditing.audit(sample.one.id, auditing.required(["container,page,seal"]), None, as_json=True)
+    assert "seal, sealed-by" in caught.value.hint
+    assert auditing.required(["signature, ", ",seal"]) == ("signature", "seal")
+    with pytest.raises(BadInput, match="names no line"):
+        auditing.required([" ,"])
+
+
+def test_a_report_says_what_it_is_about_and_by_what_it_was_made(
+    sample: Sample, trusting: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from engine.cli import auditing
+
+    monkeypatch.setenv("NBSEAL_HOME", str(trusting.root))
+    page = tmp_path / "x.html"
+    auditing.audit(str(sample.path), ("signature", "timestamp"), page, as_json=True)
+    document = json.loads(capsys.readouterr().out)
+    assert document["nbseal"] == __version__
+    assert abs((datetime.fromisoformat(document["audited"]) - datetime.now(UTC)).total_seconds()) < 60
+    auditing.audit(str(sample.path), ("signature", "timestamp"), None, as_json=False)
+    for report in (capsys.readouterr().out, page.read_text()):
+        for text in (f"UTC by nbseal {__version__}", sample.path.name, document["tagmanifest"],
+                     "signature (proven), timestamp (not proven)", sample.key.public.fingerprint):  # fmt: skip
+            assert text in report

@@ -99,7 +99,7 @@ def test_new_key_signs_and_is_trusted(home: Home) -> None:
     assert signing.signing_key(home) == made
     assert made.public.verifies(signing.sign(made, b"x"), b"x")
     found, problems = signing.trusted(home)
-    assert signing.who(found, made.public, "any", datetime.now(UTC)) == "alice@example.org"
+    assert signing.judge(found, made.public, "any", signers.Moment(datetime.now(UTC), ""))[0] == "alice@example.org"
     assert problems == ()
     private = Path(made.file)
     assert private.stat().st_mode & 0o077 == 0
@@ -258,7 +258,7 @@ NOW = datetime.now(UTC)
 )
 def test_whose_signatures_count(line: str, name: str) -> None:
     found, _ = signers.read(f"# comment\n{line}\n")
-    assert signers.who(found, PUBLIC, "nbseal-seal", NOW) == name
+    assert signers.judge(found, PUBLIC, "nbseal-seal", signers.Moment(NOW, ""))[0] == name
 
 
 def test_lines_that_count_for_nobody_are_named() -> None:
@@ -269,8 +269,8 @@ def test_lines_that_count_for_nobody_are_named() -> None:
 def test_a_retired_key_counts_for_what_it_signed_before() -> None:
     found, _ = signers.read(f'a valid-before="20240101Z" {KEY}\n')
     end = datetime(2024, 1, 1, tzinfo=UTC)
-    assert signers.who(found, PUBLIC, "x", end - timedelta(1)) == "a"
-    assert signers.who(found, PUBLIC, "x", end + timedelta(1)) == ""
+    assert signers.judge(found, PUBLIC, "x", signers.Moment(end - timedelta(1), ""))[0] == "a"
+    assert signers.judge(found, PUBLIC, "x", signers.Moment(end + timedelta(1), ""))[0] == ""
 
 
 @given(st.text(max_size=200))
