@@ -443,7 +443,7 @@ EDITS: tuple[Edit, ...] = (*_flips(), *_STRAYS, *_MOVES, *_forms(), *_forgeries(
 #: along, some are neither signed nor needed, so that a bit somewhere in it may be flipped unseen.)
 TIMESTAMP_EDITS: tuple[Edit, ...] = (
     Edit("flip the time stamp", change(STAMP, last_bit), layout.TIMESTAMP, _STAMPED, _NOBODY),
-    Edit("time stamp removed", remove(STAMP), "", _LIST | {"timestamp"}, frozenset({"timestamp: absent"})),
+    Edit("time stamp removed", remove(STAMP), "", frozenset({"timestamp"}), frozenset({"timestamp: absent"})),
     Edit("time stamp that is none", change(STAMP, lambda data: b"x"), layout.TIMESTAMP, _STAMPED),
     Edit("another archive's time stamp", borrow(STAMP), layout.TIMESTAMP, _STAMPED),
 )

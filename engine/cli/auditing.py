@@ -116,7 +116,7 @@ def _print(found: pipeline.Audit, counts: Mapping[Standing, int], facts: Mapping
             _line(line)
     print(styled(_summary(counts), "bold"))
     for name, fact in facts.items():
-        print(f"  {name:<12}{fact}")
+        print(f"  {name:<14}{fact}")
 
 
 def _line(line: Line) -> None:

@@ -96,8 +96,9 @@ def test_a_real_run_is_audited_and_every_tampering_named(
     document(nbseal("archive", first["id"], second["id"], "-o", "both.tar", *slim))
     seen = states(document(nbseal("audit", "both.tar", "--json")))
     folder = unpacked(tmp_path / "slim", tmp_path / "one.tar", tmp_path / "both.tar")
-    tried = sum(is_named(edit, folder, fresh_home, seen) for edit in (*EDITS, *TIMESTAMP_EDITS))
-    assert tried > 150
+    for edit in (*EDITS, *TIMESTAMP_EDITS):
+        if edit.name not in NOTHING_TO_EDIT:
+            is_named(edit, folder, fresh_home, seen)
 
 
 def unpacked(folder: Path, before: Path, whole: Path) -> Path:
@@ -106,18 +107,13 @@ def unpacked(folder: Path, before: Path, whole: Path) -> Path:
     return folder
 
 
-def is_named(edit: Edit, folder: Path, home: Home, seen: dict[tuple[str, str], str]) -> bool:
-    """Whether the edit could be made; that an audit names it, or takes a proof away, is asserted."""
+def is_named(edit: Edit, folder: Path, home: Home, seen: dict[tuple[str, str], str]) -> None:
+    """An audit names the edit, or takes a proof away."""
     copy = folder.with_name("copy")
     [bag] = forging.copy(folder, copy).joinpath("archive").iterdir()
-    try:
-        edit.apply(bag)
-    except (AssertionError, FileNotFoundError):  # the archive has nothing of that kind
-        return False
-    else:
-        found = pipeline.audit_archive(forging.pack(bag, folder.with_name("x.tar")), home, Silent())
-    finally:
-        shutil.rmtree(copy)
+    edit.apply(bag)
+    found = pipeline.audit_archive(forging.pack(bag, folder.with_name("x.tar")), home, Silent())
+    shutil.rmtree(copy)
     wrong = [line.by for line in found.lines if line.state == "wrong"]
     now = {(line.name, line.subject): line.state for line in found.lines}
     if edit.name in UNRECORDED:
@@ -126,7 +122,6 @@ def is_named(edit: Edit, folder: Path, home: Home, seen: dict[tuple[str, str], s
         assert any(edit.entry in by for by in wrong), (edit.name, wrong)
     else:
         assert {key for key, state in seen.items() if state == "proven" and now.get(key) != "proven"}, edit.name
-    return True
 
 
 def test_an_audit_that_is_interrupted_or_killed_leaves_nothing(

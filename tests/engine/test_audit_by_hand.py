@@ -85,7 +85,7 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Untouched]:
     bag = forging.unpack(top / "whole.tar", folder / "archive")
     shutil.copy(signing.allowed_signers(home), folder)
     shutil.copy(top / "tsa/ca.pem", folder / "tsa-ca.pem")
-    assert exits(done(BLOCKS["key"], bag)) == ["0"]
+    assert exits(done(BLOCKS["key"], bag)) == ["0", "0"]
     ends = {name: exits(done(block, bag)) for name, block in BLOCKS.items() if name not in (*PREPARING, *WITH_ENGINE)}
     shutil.rmtree(folder / "runs")
     yield Untouched(folder, ends)
@@ -94,6 +94,30 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Untouched]:
 
 def test_every_check_passes_where_nothing_was_touched(untouched: Untouched) -> None:
     assert {name: set(found) for name, found in untouched.exits.items()} == {name: {"0"} for name in untouched.exits}
+
+
+def test_options_and_several_keys_of_one_name_are_understood(untouched: Untouched, tmp_path: Path) -> None:
+    folder = forging.copy(untouched.folder, tmp_path / "audit")
+    [bag] = (folder / "archive").iterdir()
+    line = (folder / "allowed_signers").read_text().strip().removeprefix("alice@example.org ")
+    older = signing.make(Home(tmp_path / "older"), "alice@example.org", None).public.line
+    (folder / "allowed_signers").write_text(
+        "# whom we trust\n"
+        f'alice@example.org valid-before="20990101" {older}\n'
+        f"alice@example.organisation {line}\n"
+        f'bob@example.org,alice@example.org namespaces="nbseal-*",valid-after="20200101Z" {line} of alice\n'
+    )
+    for name in ("key", "signature", "provenance", "runs", "checkpoint"):
+        found = exits(done(BLOCKS[name], bag))
+        assert (name, set(found)) == (name, {"0"})
+    (folder / "allowed_signers").write_text(f"alice@example.org {older}\n")
+    assert exits(done(BLOCKS["key"], bag))[0] == "1"
+
+
+def test_an_archive_without_a_time_stamp_has_no_stray(untouched: Untouched, tmp_path: Path) -> None:
+    [bag] = (forging.copy(untouched.folder, tmp_path / "audit") / "archive").iterdir()
+    (bag / "attestations/tagmanifest-sha256.txt.tsr").unlink()
+    assert set(exits(done(BLOCKS["listing"], bag))) == {"0"}
 
 
 @pytest.mark.parametrize("edit", [*EDITS, *TIMESTAMP_EDITS], ids=lambda edit: edit.name)

@@ -517,14 +517,14 @@ def test_a_lost_source_file_is_missing_and_the_rest_goes_on(tmp_path: Path) -> N
     remove_tree(home.root)
 
 
-def test_a_run_that_is_under_way_has_not_ended(sample: Sample, target: Home) -> None:
-    record = replace(sample.one, id=store.new_id(), status="running", outcome=None)
-    source = recorded_plan(sample.one, store.open_run(sample.home, sample.one.id)).source
-    with (
-        store.begin_run(target, record, b"{}", {}, "", source),
-        pytest.raises(BadInput, match="has not ended"),
-    ):
-        pipeline.audit_run(record.id, target, Silent())
+def test_a_run_that_is_under_way_has_not_ended(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    ended = small_archives.run(home, tmp_path / "project")
+    source = recorded_plan(ended, store.open_run(home, ended.id)).source
+    record = replace(ended, id=store.new_id(), status="running", outcome=None)
+    with store.begin_run(home, record, b"{}", {}, "", source), pytest.raises(BadInput, match="has not ended"):
+        pipeline.audit_run(record.id, home, Silent())
+    remove_tree(home.root)
 
 
 def test_a_full_disk_is_told_for_what_it_is(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
