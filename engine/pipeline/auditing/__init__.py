@@ -136,11 +136,11 @@ def _write(gathered: Gathered, path: Path, progress: Progress) -> None:
     contents = gathered.contents
     try:
         archives.write(path, contents.name, gathered.members, bag_info(contents), attest, progress)
-    except BadInput as error:
+    except (BadInput, EnvironmentFailed) as error:  # its hints are for who names the file
         if not isinstance(error.__cause__, OSError):
             raise
         raise EnvironmentFailed(
-            f"There is no room to put the run together as an archive would hold it: {error.__cause__.strerror}.",
+            f"The run cannot be put together as an archive would hold it: {error.__cause__.strerror}.",
             f"Free some of the disk of {path.parent.parent}, or use an NBSEAL_HOME on another disk.",
         ) from error
 
