@@ -11,7 +11,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -204,19 +204,24 @@ def check(run: RunDirectory, manifest: bytes, work_tree: int, *, project: bool =
     if not project:
         sealed = {path: digest for path, digest in sealed.items() if not path.startswith(inside)}
         irregular = {path: item for path, item in irregular.items() if not f"{path}/".startswith(inside)}
-    uncovered = tuple(f"{path}/" for path, (kind, _) in irregular.items() if kind == "uncovered")
+    uncovered = {path for path, (kind, _) in irregular.items() if kind == "uncovered"}
     odd = {
         path: item
         for path, item in tree.irregular.items()
-        if not _below(path, uncovered) or (f"{path}/" in uncovered and item[0] == "link")
+        if not _below(path, uncovered) or (path in uncovered and item[0] == "link")
     }
     known = {path: item for path, item in irregular.items() if item[0] != "uncovered"}
     sizes = {path: size for path, size in tree.files.items() if not _below(path, uncovered)}
     return Check(run, sealed, sizes, tuple(differing(known, odd)))
 
 
-def _below(path: str, folders: tuple[str, ...]) -> bool:
-    return bool(folders) and f"{path}/".startswith(folders)
+def _below(path: str, folders: Collection[str]) -> bool:
+    """Whether a path is one of these, or lies below one; how many they are costs nothing."""
+    return bool(folders) and (path in folders or any(above in folders for above in _above(path)))
+
+
+def _above(path: str) -> Iterator[str]:
+    return (path[: match.start()] for match in re.finditer("/", path))
 
 
 def differing(sealed: Mapping[str, object], there: Mapping[str, object]) -> Iterator[Fault]:
