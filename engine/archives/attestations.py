@@ -203,6 +203,8 @@ class Judge:
             raise ValueError("its subject is another one")
         if statement["_type"] != "https://in-toto.io/Statement/v1" or set(statement) != _STATEMENT:
             raise ValueError("it is not an in-toto statement of version 1")
+        if statement["predicateType"] != provenance.PREDICATE_TYPE:
+            raise ValueError("it states something else than provenance")
 
     def _word(self, what: Literal["signature", "provenance"], key: signing.PublicKey) -> Word:
         name, note = signing.judge(self._signers, key, layout.NAMESPACE, self._moment)

@@ -13,6 +13,7 @@ from engine.errors import VerificationFailed
 from engine.model import Base, Image, Record, Seal
 from engine.pipeline.checks import HINT, Checks
 from engine.pipeline.plan import Plan, recorded_plan
+from engine.pipeline.rechecking import check_repeats, recheck
 from engine.progress import Progress
 from engine.settings import Home
 
@@ -29,6 +30,7 @@ class ExaminedRun:
     record: Record | None = None
     plan: Plan | None = None
     seal: Seal | None = None
+    untold: Mapping[str, str] = field(default_factory=dict)  # what is too much to be checked again, and why
 
 
 @dataclass
@@ -67,6 +69,10 @@ def examine(received: archives.Received, staged: Home, home: Home, checks: Check
         for run in found.runs:
             _run(found, listing, run, home, checks)
             advance(1)
+    records = {run.record.id: run.record for run in found.runs if run.record}
+    for record in records.values():
+        if record.rerun_of:
+            checks.run("repeats", record.id, check_repeats, record, records.get(record.rerun_of))
     checks.run("strays", "", _check_strays, received, listing)
     if all(run.plan for run in found.runs):
         needed = set().union(*(names for run in found.runs for names in _needed(run)))
@@ -143,6 +149,8 @@ def _run(found: Examined, listing: archives.Listing, run: ExaminedRun, home: Hom
         checks.run("source", listed.id, archives.check_there, received, layout.BLOBS, sources)
         if "inputs" not in listing.left_out:
             checks.run("inputs", listed.id, archives.check_there, received, layout.BLOBS, inputs)
+        if ("seal", listed.id) in checks.passed:
+            run.untold = recheck(received, place, record, plan, checks)
 
 
 def _read_record(received: archives.Received, place: store.RunDirectory) -> Record:
@@ -174,7 +182,8 @@ def _check_seal(place: store.RunDirectory, record: Record, listed: archives.List
 
 def _read_plan(record: Record, place: store.RunDirectory) -> Plan:
     plan = recorded_plan(record, place)
-    if plan.source.digest != record.source or plan.spec.image != record.image:
+    said = (record.source, record.image, record.flags)
+    if said != (plan.source.digest, plan.spec.image, plan.spec.flags):
         raise VerificationFailed(f"The run.json of run {record.id} says something else than its hash covers.", HINT)
     return plan
 
@@ -183,13 +192,12 @@ def _read_seal(
     place: store.RunDirectory, listed: archives.Listed, origin: archives.Origin, stamped: datetime | None
 ) -> Seal:
     end = origin.entry
-    key = str(end.get("key") or "")
-    seal = store.read_seal(
-        place,
-        store.History("ended", seal=listed.seal, key=key, unsigned=str(end.get("unsigned") or "")),
-        signing.Moment.best(stamped, store.time_of(str(end.get("time") or ""))),
-    )
-    if seal.signature == "bad" and end:
+    told = store.History("ended")  # without the entry of its end, no ledger says who has to have signed it
+    if end:
+        key, unsigned = str(end.get("key") or ""), str(end.get("unsigned") or "")
+        told = store.History("ended", seal=listed.seal, key=key, unsigned=unsigned)
+    seal = store.read_seal(place, told, signing.Moment.best(stamped, store.time_of(str(end.get("time") or ""))))
+    if seal.signature == "bad":
         raise VerificationFailed(f"The signature of run {listed.id} does not count: {seal.reason}.", HINT)
     return seal
 
@@ -207,6 +215,11 @@ def _needed(run: ExaminedRun) -> tuple[set[str], set[str]]:
 def _environments(found: Examined, listing: archives.Listing, records: Sequence[Record], checks: Checks) -> None:
     """Bases, images and what they are made of: each whole, each of use to a run, each what its id says."""
     received, staged = found.received, found.staged
+    bases: dict[str, set[str]] = {}
+    for record in records:
+        bases.setdefault(record.image, set()).add(record.base)
+    for image, of_image in bases.items():
+        checks.run("one-base", image, _check_one_base, image, of_image)
     ids = {record.base for record in records}
     files = {f"{bare(i)}/{name}" for i in ids for name in layout.BASE_FILES}
     checks.run("bases", "", archives.check_use, received, layout.BASES, files)
@@ -229,6 +242,11 @@ def _environments(found: Examined, listing: archives.Listing, records: Sequence[
     for diff_id in {layer for image in found.images.values() for layer, _ in image.layers}:
         blob = received.folder / layout.PAYLOAD / layout.image_blob(bare(diff_id))
         blob.rename(staged.layers / f"{bare(diff_id)}.tar")
+
+
+def _check_one_base(image: str, bases: set[str]) -> None:
+    if len(bases) > 1:
+        raise VerificationFailed(f"The run.json of two runs name different bases of the image {image}.", HINT)
 
 
 def _ingredients(staged: Home, bases: Mapping[str, Base], records: Sequence[Record]) -> tuple[set[str], set[str]]:

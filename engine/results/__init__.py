@@ -5,6 +5,7 @@ from engine.results.causes import CHANGED, FREE, HELD, ORIGIN, PLAIN, Trial, Tri
 from engine.results.cell_changes import cell_changes
 from engine.results.changes import Change, run_changes, text_changes
 from engine.results.compare import MAX_FILE, Evidence, compare, examine
+from engine.results.executed import MAX_BYTES as MAX_EXECUTED
 from engine.results.executed import read_executed, read_stored
 from engine.results.files import harvest_files, read_output
 from engine.results.judging import TOLERANCE, Rules
@@ -20,6 +21,7 @@ __all__ = [
     "CHANGED",
     "FREE",
     "HELD",
+    "MAX_EXECUTED",
     "MAX_FILE",
     "NORMALISER_NAMES",
     "ORIGIN",

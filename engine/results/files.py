@@ -8,7 +8,7 @@ import mimetypes
 import os
 import re
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -33,14 +33,19 @@ _SPECIAL = {
 
 
 def harvest_files(
-    project: Path, source: Source, inputs: Collection[str] = (), max_bytes: int = Limits.work_tree
+    project: Path,
+    source: Source,
+    inputs: Collection[str] = (),
+    max_bytes: int = Limits.work_tree,
+    hashed: Callable[[Path], tuple[int, str]] | None = None,
 ) -> tuple[OutputFile, ...]:
     """The difference between the work tree and the snapshot that it began as, sorted by path.
 
     ``inputs`` are the targets of mounted inputs: what lies there is a mount point. Links are
     reported with the digest of their target's text and never followed; a FIFO, socket or device
     is reported by its kind and never opened. A deleted file has the size and digest that it had.
-    __pycache__ and .ipynb_checkpoints do not count.
+    __pycache__ and .ipynb_checkpoints do not count. ``hashed`` gives size and digest of a regular
+    file where they are known, so that it is not read.
     BadInput when there are more than MAX_FILES entries or ``max_bytes`` to read.
     """
     before = {printable(file.path): file for file in source.files}
@@ -52,7 +57,7 @@ def harvest_files(
         if path in mounted:
             continue
         seen.add(path)
-        kind, size, digest, media = _describe(entry, budget)
+        kind, size, digest, media = _describe(entry, budget, hashed or _hash)
         budget -= size
         old = before.get(path)
         if old is None or (old.kind, old.digest) != (kind, digest):
@@ -118,7 +123,9 @@ def _list(folder: Path) -> list[os.DirEntry[str]]:
         raise _too_much(what) from error
 
 
-def _describe(entry: os.DirEntry[str], budget: int) -> tuple[str, int, str, str]:
+def _describe(
+    entry: os.DirEntry[str], budget: int, hashed: Callable[[Path], tuple[int, str]]
+) -> tuple[str, int, str, str]:
     """Kind as in SourceFile, size, digest and media type of one entry."""
     try:
         status = entry.stat(follow_symlinks=False)
@@ -131,7 +138,7 @@ def _describe(entry: os.DirEntry[str], budget: int) -> tuple[str, int, str, str]
         return "special", 0, sha256_bytes(b""), _SPECIAL.get(stat.S_IFMT(status.st_mode), "application/octet-stream")
     if status.st_size > budget:  # a sparse file costs a notebook nothing and us hours
         raise _too_much("more bytes than its work tree may have")
-    size, digest = _hash(Path(entry.path))
+    size, digest = hashed(Path(entry.path))
     executable = status.st_mode & stat.S_IXUSR
     return "executable" if executable else "file", size, digest, media_type(entry.name)
 

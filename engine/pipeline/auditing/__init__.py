@@ -10,6 +10,7 @@ from engine.archives import layout
 from engine.errors import BadInput, EngineUnavailable, EnvironmentFailed, VerificationFailed
 from engine.model import Line
 from engine.pipeline.auditing import again, executions, images, whole
+from engine.pipeline.auditing.reruns import Reruns
 from engine.pipeline.auditing.tally import Tally
 from engine.pipeline.checks import Checks, printable
 from engine.pipeline.examining import Examined, examine
@@ -22,8 +23,8 @@ _MAKES = "no run has one; `nbseal archive` makes one of an archive"
 NAMES = (
     "container", "signature", "provenance", "software", "ledger", "one-ledger", "timestamp", "contents", "readme",
     "crate", "packages", "hash", "seal", "sealed-by", "host", "times", "inclusion", "logged", "custody", "trail",
-    "notebook", "source", "inputs", "lock", "cells", "outputs", "scalars", "page", "execution", "network", "rerun",
-    "base", "image", "wheels", "build", "sbom",
+    "notebook", "source", "inputs", "lock", "cells", "outputs", "scalars", "page", "execution", "network", "log",
+    "rerun", "base", "image", "wheels", "build", "sbom",
 )  # fmt: skip
 
 
@@ -160,8 +161,9 @@ def _lines(examined: Examined, checks: Checks, kind: whole.Kind) -> tuple[Line, 
     if examined.runs and {("seal", run.listed.id) for run in examined.runs} <= checks.passed:
         contents = checks.run("whole", "", again.whole, examined)
     whole.tell(examined, contents, checks, tally, kind)
+    reruns = Reruns(examined, checks)
     for run in examined.runs:
-        executions.tell(examined, run, checks, tally, kind)
+        executions.tell(examined, run, reruns, checks, tally, kind)
     images.tell(examined, checks, tally, kind)
     tally.rest()
     return tuple(tally.lines)

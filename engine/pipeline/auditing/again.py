@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from engine import archives, environments, notebooks, results, store
 from engine.archives import layout
 from engine.digests import bare, sha256_bytes
-from engine.errors import BadInput, VerificationFailed
-from engine.model import Base, Json, Record, json_number
+from engine.errors import VerificationFailed
+from engine.model import Base, Json, Record
 from engine.pipeline.examining import Examined, ExaminedRun
 from engine.pipeline.gathering import documents, lacking, page_of, software
 from engine.pipeline.harvest import evidence
@@ -74,9 +74,12 @@ def check_page(examined: Examined, run: ExaminedRun, record: Record) -> bool:
     return _same(examined, layout.page(record.id), page_of(record, place_of(examined, run)).encode())
 
 
-def check_sbom(examined: Examined, record: Record, base: Base) -> bool:
-    """The list of the software in an image."""
-    return _same(examined, layout.sbom(bare(record.image)), archives.sbom(record.image, base, record.wheels))
+def check_sboms(examined: Examined, records: Sequence[Record], base: Base) -> bool:
+    """The list of the software in an image, by each record of a run in it."""
+    return all(
+        _same(examined, layout.sbom(bare(record.image)), archives.sbom(record.image, base, record.wheels))
+        for record in records
+    )
 
 
 def _same(examined: Examined, name: str, wanted: bytes) -> bool:
@@ -119,46 +122,6 @@ def check_notebook(examined: Examined, run: ExaminedRun, plan: Plan) -> bool:
     return False
 
 
-def check_cells(examined: Examined, run: ExaminedRun) -> None:
-    """That the outputs stand under the cells that were to be executed."""
-    place = place_of(examined, run)
-    wanted, found = (
-        [(cell["cell_type"], cell["source"]) for cell in results.read_executed(path)["cells"]]
-        for path in (place.notebook, place.executed)
-    )
-    if wanted != found:
-        raise _of(examined, run, "executed.ipynb", "has other cells than notebook.ipynb")
-
-
-def check_outputs(examined: Examined, run: ExaminedRun, record: Record, plan: Plan) -> None:
-    """The list of output files: what project/ holds beyond the source."""
-    try:
-        found = results.harvest_files(
-            place_of(examined, run).project, plan.source, [item.target for item in record.inputs]
-        )
-    except BadInput:  # as it was when the run ended: such a run has no list
-        found = ()
-    said, there = (
-        [(item.path, item.change, item.size, item.sha256) for item in items] for items in (record.outputs, found)
-    )
-    if said != there:
-        named = min({item[0] for item in {*said} ^ {*there}}, default="")
-        raise _of(examined, run, "run.json", f"lists other outputs than project/ holds: {named}")
-
-
-def check_scalars(examined: Examined, run: ExaminedRun, record: Record) -> None:
-    """The values: those that the executed notebook printed."""
-    place = place_of(examined, run)
-    found = results.harvest_scalars(results.read_executed(place.executed))
-    last = {name: json_number(value) for name, value in results.last_values(found).items()}
-    if last != {name: json_number(value) for name, value in record.scalars.items()}:
-        raise _of(examined, run, "run.json", "has other scalars than executed.ipynb")
-    path = f"{layout.PAYLOAD}/{layout.run_folder(record.id)}/{place.scalars.name}"
-    there = examined.received.files.get(path)
-    if there is None or f"sha256:{there.digest}" != sha256_bytes(store.scalar_lines(found)):
-        raise examined.received.refused(path, "does not have the values of executed.ipynb")
-
-
 def check_entries(examined: Examined, run: ExaminedRun, record: Record) -> tuple[Json, ...]:
     """The entries of the ledger about a run against its record, and their order; all of them."""
     path = f"{layout.PAYLOAD}/{layout.ledger(record.id)}"
@@ -195,8 +158,3 @@ def check_comparison(examined: Examined, record: Record, repeated: Record) -> bo
 def _of(examined: Examined, run: ExaminedRun, name: str, why: str) -> VerificationFailed:
     path = f"{layout.PAYLOAD}/{layout.run_folder(run.listed.id)}/{name}"
     return examined.received.refused(path, why)
-
-
-def repeats(examined: Examined, runs: Sequence[ExaminedRun], record: Record) -> Record | None:
-    """The run that a rerun repeats, when the archive has it."""
-    return next((run.record for run in runs if run.record and run.record.id == record.rerun_of), None)

@@ -7,24 +7,30 @@ from engine.archives import layout
 from engine.digests import bare
 from engine.model import Record
 from engine.pipeline.auditing import again, times
-from engine.pipeline.auditing.tally import Tally, Verdict, claimed, missing, proven
+from engine.pipeline.auditing.reruns import Reruns
+from engine.pipeline.auditing.tally import Tally, Verdict, claimed, missing, proven, unchecked
 from engine.pipeline.auditing.whole import NOBODY, Kind, made_again, signed, signer, stamped, voucher
 from engine.pipeline.checks import Checks, Named
 from engine.pipeline.examining import Examined, ExaminedRun
 from engine.signing import UNKNOWN_KEY
 
 
-def tell(examined: Examined, run: ExaminedRun, checks: Checks, tally: Tally, kind: Kind) -> None:
+def tell(
+    examined: Examined, run: ExaminedRun, reruns: Reruns, checks: Checks, tally: Tally, kind: Kind
+) -> None:
     """All lines about one run."""
-    Told(examined, run, checks, tally, kind).tell()
+    Told(examined, run, reruns, checks, tally, kind).tell()
 
 
 class Told:
     """One run's lines; its name is what each is about."""
 
-    def __init__(self, examined: Examined, run: ExaminedRun, checks: Checks, tally: Tally, kind: Kind) -> None:
+    def __init__(
+        self, examined: Examined, run: ExaminedRun, reruns: Reruns, checks: Checks, tally: Tally, kind: Kind
+    ) -> None:
         self._lost = kind.lost
         self._examined, self._run, self._checks, self._tally = examined, run, checks, tally
+        self._reruns = reruns
         self._id = run.listed.id
         self._subject = f"run {self._id}"
 
@@ -53,10 +59,13 @@ class Told:
         return voucher(self._examined, self._run, self._checks)
 
     def _what(self, record: Record) -> None:
+        notebook = str(record.spec.get("notebook"))
         self._tally.add(
             "hash", self._subject, "what",
-            f"{bare(record.hash)[:12]} is the hash of {record.notebook[:200]}, its flags, source, inputs and image",
-            proven("recomputing it of the record, notebook.ipynb and source.json"),
+            f"{bare(record.hash)[:12]} is the hash of notebook.ipynb ({notebook[:19]}), its flags, source, inputs and "
+            "image",
+            proven(f"recomputing it of the record, notebook.ipynb and source.json; that the file was called "
+                   f"{record.notebook[:200]} is claimed by {self._whom()}"),
             own=[self._check("record"), self._check("hash")],
         )  # fmt: skip
         self._tally.add(
@@ -137,10 +146,10 @@ class Told:
         plan, listing = self._run.plan, self._examined.listing
         hashed = [self._check("hash"), self._check("seal")]
         same = plan and self._checks.run("notebook", self._id, again.check_notebook, self._examined, self._run, plan)
-        flags = ", ".join(f"{flag.name}={flag.literal}"[:60] for flag in record.flags[:8]) or "no flags"
+        flags = ", ".join(f"{flag.name}={flag.literal}"[:60] for flag in plan.flags[:8]) if plan else "its flags"
         self._tally.add(
             "notebook", self._subject, "from which bytes",
-            f"notebook.ipynb is original.ipynb with {flags}", made_again(
+            f"notebook.ipynb is original.ipynb with {flags or 'no flags'}", made_again(
                 self._examined, self._checks, same=bool(same), whom=self._whom(), how="putting them into it again"
             ), own=[self._check("notebook")], after=hashed,
         )  # fmt: skip
@@ -157,19 +166,21 @@ class Told:
             self._checks.run("lock", self._id, again.check_lock, record, plan, base)
         self._tally.add(
             "lock", self._subject, "from which bytes",
-            f"{store.counted(len(record.wheels), 'wheel')}: what requirements.lock allows, and no others",
-            proven("comparing their digests with the lock"), own=[self._check("lock")],
+            f"{store.counted(len(record.wheels), 'wheel')} of its record: what requirements.lock allows, and no others",
+            proven("comparing their digests; the hash covers neither lock nor wheels, but the image made of them"),
+            own=[self._check("lock")],
             after=[*hashed, ("base", record.base)],
         )  # fmt: skip
 
     def _inputs(self, record: Record, after: list[Named], *, left_out: bool) -> None:
         inputs = record.inputs
         lost = [item.target[:80] for item in inputs if not item.kept]
-        own: list[Named] = [self._check("inputs")]
+        listed = self._check("inputs.json")
+        own: list[Named] = [self._check("inputs"), listed]
         if not inputs:
-            verdict, own = proven("the spec, which the hash covers, names none"), []
+            verdict, own = proven("the spec, which the hash covers, names none"), [listed]
         elif left_out:
-            verdict, own = missing("they were left out; their digests are in the spec"), []
+            verdict, own = missing("they were left out; their digests are in the spec"), [listed]
         elif lost:
             verdict = missing(f"{', '.join(lost[:5])} was too large to be kept; its digest is in the spec")
         else:
@@ -183,32 +194,21 @@ class Told:
     def _result(self, record: Record) -> None:
         run, examined, checks, plan = self._run, self._examined, self._checks, self._run.plan
         sealed = [self._check("seal")]
-        if sealed[0] in checks.passed and plan is not None:
-            checks.run("cells", self._id, again.check_cells, examined, run)
-            checks.run("outputs", self._id, again.check_outputs, examined, run, record, plan)
-            checks.run("scalars", self._id, again.check_scalars, examined, run, record)
+        page = None
+        if sealed[0] in checks.passed and plan is not None and "page" not in run.untold:
             page = checks.run("page", self._id, again.check_page, examined, run, record)
-        else:
-            page = None
-        self._tally.add(
-            "cells", self._subject, "what", "executed.ipynb has the cells of notebook.ipynb, in their order",
-            proven("comparing their sources"), own=[self._check("cells")], after=sealed,
+        self._found_again(
+            "cells", "executed.ipynb has the cells of notebook.ipynb, in their order", proven("comparing their sources")
+        )
+        self._found_again(
+            "outputs", f"{store.counted(len(record.outputs), 'output file')}: what its work tree has beyond the source",
+            proven("their bytes, the seal, and comparing project/ with the source"), "outputs.json",
         )  # fmt: skip
-        self._tally.add(
-            "outputs", self._subject, "what",
-            f"{store.counted(len(record.outputs), 'output file')}: what its work tree has beyond the source",
-            proven("their bytes, the seal, and comparing project/ with the source"),
-            own=[self._check("outputs")], after=sealed,
+        self._found_again(
+            "scalars", f"{store.counted(len(record.scalars), 'scalar')}: what executed.ipynb printed",
+            proven("finding them again there"),
         )  # fmt: skip
-        self._tally.add(
-            "scalars", self._subject, "what",
-            f"{store.counted(len(record.scalars), 'scalar')}: what executed.ipynb printed",
-            proven("finding them again there"), own=[self._check("scalars")], after=sealed,
-        )  # fmt: skip
-        self._tally.add(
-            "page", self._subject, "what", "its page shows executed.ipynb",
-            made_again(examined, checks, same=bool(page)), own=[self._check("page")], after=sealed,
-        )  # fmt: skip
+        self._found_again("page", "its page shows executed.ipynb", made_again(examined, checks, same=bool(page)))
         whom = self._whom()
         self._tally.add(
             "execution", self._subject, "what", f"executing that notebook gave this: {record.status}",
@@ -218,20 +218,15 @@ class Told:
         self._tally.add(
             "network", self._subject, "what", f"it had {'a' if network else 'no'} network", claimed(whom), after=sealed
         )
-        told = self._rerun(record, whom)
-        compared = {self._check("rerun")} & (checks.passed | checks.refused.keys())
-        self._tally.add("rerun", self._subject, "what", *told, own=compared, after=sealed)
+        self._tally.add(
+            "log", self._subject, "what", "log.txt and events.jsonl tell what it printed, and when",
+            claimed(whom), after=sealed,
+        )  # fmt: skip
+        self._reruns.tell(record, self._tally)
 
-    def _rerun(self, record: Record, whom: str) -> tuple[str, Verdict]:
-        if not record.rerun_of:
-            return "a run that it repeats", missing(f"it repeats none; `nbseal rerun {self._id}` would repeat it")
-        verdict = record.comparison.verdict if record.comparison else "not compared"
-        statement = f"it repeats run {record.rerun_of[:16]}, and came out {verdict}"
-        old = again.repeats(self._examined, self._examined.runs, record)
-        sealed = {("seal", item) for item in (self._id, record.rerun_of)} <= self._checks.passed
-        if old is None or record.comparison is None or not sealed:
-            return statement, claimed(f"{whom}: that run is not in the archive")
-        same = self._checks.run("rerun", self._id, again.check_comparison, self._examined, record, old)
-        if same:
-            return statement, proven("comparing both runs again")
-        return statement, claimed(f"{whom}: this version compares otherwise")
+    def _found_again(self, name: str, statement: str, verdict: Verdict, *also: str) -> None:
+        """A line about something that was looked for again, unless it is too much to be."""
+        why, own = self._run.untold.get(name), [self._check(check) for check in (name, *also)]
+        if why is not None:
+            verdict, own = unchecked(why), [self._check(check) for check in also]
+        self._tally.add(name, self._subject, "what", statement, verdict, own=own, after=[self._check("seal")])

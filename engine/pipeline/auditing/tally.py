@@ -35,6 +35,10 @@ def missing(why: str) -> Verdict:
     return Verdict("missing", why)
 
 
+def unchecked(why: str) -> Verdict:
+    return Verdict("unchecked", why)
+
+
 class Tally:
     """Collects lines. Every refusal has to become part of one."""
 

@@ -82,9 +82,11 @@ def _who(examined: Examined, contents: archives.Contents | None, checks: Checks,
     if word.state == "unknown" and word.by != (examined.key.fingerprint if examined.key else ""):
         verdict = claimed(f"nobody: without the key {word.by} its signature cannot be checked")
     own: list[Named] = [("provenance", "")]
-    if word.state != "absent" and contents is not None:
+    if word.state != "absent":
         own.append(("statement", ""))
-        checks.run("statement", "", again.check_statement, examined, contents)
+        same = contents and checks.run("statement", "", again.check_statement, examined, contents)
+        if not same and word.state == "trusted":
+            verdict = claimed(f"{word.by}: another version wrote it, and this one would state something else")
     tally.add(
         "provenance", "", "who", "a statement about the runs, what they were made of, and the ledger",
         verdict, own=own, after=BYTES,

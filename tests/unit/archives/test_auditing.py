@@ -69,7 +69,7 @@ def named(lines: dict[str, Line], state: str) -> set[str]:
 
 
 STAMP = "attestations/tagmanifest-sha256.txt.tsr"
-CLAIMED = {"software", "one-ledger", "host", "times", "logged", "trail", "execution", "network", "build"}
+CLAIMED = {"software", "one-ledger", "host", "times", "logged", "trail", "execution", "network", "log", "build"}
 
 
 def test_what_a_signed_archive_proves(sample: Sample, trusting: Home) -> None:
@@ -302,7 +302,10 @@ def test_a_rerun_is_compared_again_when_the_archive_has_both(tmp_path: Path) -> 
     both = small_archives.archive(home, [first, second], tmp_path / "both.tar")
     alone = small_archives.archive(home, [second], tmp_path / "alone.tar")
     lines = {line.subject: line for line in pipeline.audit_archive(both, home, Silent()).lines if line.name == "rerun"}
-    assert (lines[f"run {first.id}"].state, lines[f"run {second.id}"].state) == ("missing", "proven")
+    assert (lines[f"run {first.id}"].state, lines[f"run {second.id}"].state) == ("proven", "proven")
+    assert lines[f"run {second.id}"].statement == f"its record and that of run {first.id} compare as identical"
+    assert lines[f"run {second.id}"].by.endswith("that both were executed is claimed by nobody")
+    assert not pipeline.audit_archive(both, home, Silent()).lacks("rerun")
     line = by_name(pipeline.audit_archive(alone, home, Silent()))["rerun"]
     assert (line.state, line.by) == ("claimed", "nobody: that run is not in the archive")
     forge = edited(f"{second.id}/run.json", lambda document: document["comparison"].update(verdict="close"))
