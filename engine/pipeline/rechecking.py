@@ -102,7 +102,7 @@ def _check_size(received: archives.Received, place: store.RunDirectory) -> None:
 
 
 def _check_cells(received: archives.Received, place: store.RunDirectory, record: Record) -> Json:
-    """That the outputs stand under the cells that were to be executed; the executed notebook."""
+    """That outputs stand under no cells but those that were to be executed; the executed notebook."""
     documents = [results.read_executed(path) for path in (place.notebook, place.executed)]
     wanted, found = ([(cell["cell_type"], cell["source"]) for cell in document["cells"]] for document in documents)
     if found != wanted and (found or record.status == "completed"):  # without any, it never came to be executed

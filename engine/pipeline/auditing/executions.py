@@ -198,8 +198,9 @@ class Told:
         if sealed[0] in checks.passed and plan is not None and "page" not in run.untold:
             page = checks.run("page", self._id, again.check_page, examined, run, record)
         self._found_again(
-            "cells", "executed.ipynb has the cells of notebook.ipynb, in their order", proven("comparing their sources")
-        )
+            "cells", "executed.ipynb has no cells but those of notebook.ipynb, in their order",
+            proven("comparing their sources"),
+        )  # fmt: skip
         self._found_again(
             "outputs", f"{store.counted(len(record.outputs), 'output file')}: what its work tree has beyond the source",
             proven("their bytes, the seal, and comparing project/ with the source"), "outputs.json",

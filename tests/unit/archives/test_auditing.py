@@ -139,6 +139,7 @@ def test_what_was_left_out_is_missing(
     assert named(lines, "missing") == {*gone, "timestamp", "rerun"}
     assert not named(lines, "wrong") | named(lines, "unchecked")
     assert all("left out" in lines[name].by for name in gone)
+    assert lines["base"].state == ("claimed" if part == "image" else "proven")
 
 
 def edited(name: str, change: Callable[[Any], object]) -> Callable[[list[Member]], list[Member]]:
