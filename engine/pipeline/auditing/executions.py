@@ -15,9 +15,7 @@ from engine.pipeline.examining import Examined, ExaminedRun
 from engine.signing import UNKNOWN_KEY
 
 
-def tell(
-    examined: Examined, run: ExaminedRun, reruns: Reruns, checks: Checks, tally: Tally, kind: Kind
-) -> None:
+def tell(examined: Examined, run: ExaminedRun, reruns: Reruns, checks: Checks, tally: Tally, kind: Kind) -> None:
     """All lines about one run."""
     Told(examined, run, reruns, checks, tally, kind).tell()
 
