@@ -72,7 +72,7 @@ def examine(received: archives.Received, staged: Home, home: Home, checks: Check
     records = {run.record.id: run.record for run in found.runs if run.record}
     for record in records.values():
         if record.rerun_of:
-            checks.run("repeats", record.id, check_repeats, record, records.get(record.rerun_of))
+            checks.run("repeats", record.id, check_repeats, record, records)
     checks.run("strays", "", _check_strays, received, listing)
     if all(run.plan for run in found.runs):
         needed = set().union(*(names for run in found.runs for names in _needed(run)))

@@ -19,6 +19,7 @@ from engine.pipeline.examining import Examined, ExaminedRun
 from engine.pipeline.gathering import documents, lacking, page_of, software
 from engine.pipeline.harvest import evidence
 from engine.pipeline.plan import Plan, gives
+from engine.pipeline.rechecking import check_order
 
 _HINT = "Take the file from where it was made."
 
@@ -142,7 +143,8 @@ def check_lock(record: Record, plan: Plan, base: Base) -> None:
 
 
 def check_comparison(examined: Examined, record: Record, repeated: Record) -> bool:
-    """The verdict of a rerun, when the run that it repeats is there too."""
+    """The verdict of a rerun, when the run that it repeats is there too, and their order in time."""
+    check_order(record, repeated)
     places = [store.RunDirectory(examined.staged, examined.staged.runs / item.id) for item in (repeated, record)]
     old, new = (
         evidence(item, results.read_executed(place.executed), place.project)

@@ -141,7 +141,7 @@ def comparison(record: Record) -> dict[str, Any]:
             "tolerance": 0.0, "without": []}  # fmt: skip
 
 
-def test_a_rerun_of_another_hash_or_of_what_came_later_is_refused(
+def test_a_rerun_of_another_hash_and_a_circle_are_refused(
     reruns: tuple[Record, Record, Record, Path], target: Home, tmp_path: Path
 ) -> None:
     first, second, other, path = reruns
@@ -150,7 +150,7 @@ def test_a_rerun_of_another_hash_or_of_what_came_later_is_refused(
         change = {"rerun_of": repeated.id, "comparison": comparison(second)}
         return edited(f"{run.id}/run.json", lambda document: document.update(change))(small_archives.members(path))
 
-    for run, repeated, told in ((other, first, "has another hash"), (first, second, "ended after it had begun")):
+    for run, repeated, told in ((other, first, "has another hash"), (first, second, "repeats itself")):
         line = line_of(forged(run, repeated), target, tmp_path / "x.tar", "rerun", run.id)
         assert (line.state, told in line.by) == ("wrong", True)
         assert is_refused(forged(run, repeated), target, tmp_path / "y.tar", told)
@@ -277,3 +277,14 @@ def test_a_bad_signature_of_a_run_counts_for_nothing_without_its_entry_either(
 
     assert line_of(forged(), trusting, tmp_path / "y.tar", "sealed-by").state == "wrong"
     assert is_refused(forged(), trusting, tmp_path / "z.tar", "signature of run")
+
+
+def test_clocks_that_contradict_each_other_are_told_and_refuse_nothing(
+    reruns: tuple[Record, Record, Record, Path], target: Home, tmp_path: Path
+) -> None:
+    _, second, _, path = reruns
+    change = {"created": "2001-01-01T00:00:00.000Z"}
+    items = edited(f"{second.id}/run.json", lambda document: document.update(change))(small_archives.members(path))
+    line = line_of(items, target, tmp_path / "x.tar", "rerun", second.id)
+    assert (line.state, "by their clocks ended after it had begun" in line.by) == ("wrong", True), line
+    assert pipeline.import_archive(tmp_path / "x.tar", target, Silent()).runs
