@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import json
@@ -42,6 +43,23 @@ def json_bytes(value: Any) -> bytes:
 def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
     """The same in a file, atomically; see ``write_atomic``."""
     write_atomic(path, json_bytes(value), durable=durable)
+
+
+def rename_new(source: Path, target: Path) -> None:
+    """Give ``source`` a name that nobody has; FileExistsError when somebody does (renameat2(2), RENAME_NOREPLACE).
+
+    On file systems that know no such step it is a plain rename.
+    """
+    here, no_replace = -100, 1  # AT_FDCWD, RENAME_NOREPLACE
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    failed = -1
+    if rename is not None:
+        failed = rename(here, os.fsencode(source), here, os.fsencode(target), no_replace)
+    if failed:
+        code = ctypes.get_errno() if rename is not None else errno.ENOSYS
+        if code not in (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP):
+            raise OSError(code, os.strerror(code), str(target))
+        source.rename(target)
 
 
 def sync_directory(path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import IO, Any, BinaryIO
 
 from engine.archives.layout import ENDINGS
 from engine.errors import BadInput, EnvironmentFailed
-from engine.files import sync_directory
+from engine.files import rename_new, sync_directory
 
 #: zstd's own default. With at least one worker its output does not depend on how many there are.
 _LEVEL = 3
@@ -50,8 +50,11 @@ def created(path: Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
             check(path)
-            _publish(temporary, path)
+            rename_new(temporary, path)
         sync_directory(path.parent)
+    except FileExistsError:  # somebody else took the name just now
+        check(path)
+        raise
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise EnvironmentFailed(
@@ -63,17 +66,6 @@ def created(path: Path) -> Iterator[IO[bytes]]:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _publish(temporary: Path, path: Path) -> None:
-    """Give the whole file its name, unless somebody else took it in between."""
-    try:
-        path.hardlink_to(temporary)
-    except FileExistsError:
-        check(path)
-        raise
-    except OSError:  # a file system without hard links
-        temporary.rename(path)
 
 
 def _compressed(file: BinaryIO) -> Any:
