@@ -13,10 +13,10 @@ from pathlib import Path
 from cattrs import unstructure
 
 from engine import pipeline
+from engine.checklist import STANDINGS, Line, Standing
 from engine.cli.pages import check_page, write_page
 from engine.cli.terminal import Terminal, complain, print_json, say, styled
 from engine.errors import BadInput
-from engine.model import STANDINGS, Line, Standing
 from engine.results import clean_text, render_audit
 from engine.settings import find_home
 

@@ -38,7 +38,6 @@ class Imported:
     runs: tuple[Arrived, ...]
     words: tuple[archives.Word, ...]
     absent: tuple[str, ...]  # parts that were left out, and files that were gone when it was written
-    tag_manifest: str  # its digest, by which the archive is called; 64 hex digits
 
 
 def import_archive(path: Path, home: Home, progress: Progress) -> Imported:
@@ -94,7 +93,7 @@ def _imported(examined: Examined) -> Imported:
     left_out, missing = (listing.left_out, listing.missing) if listing else ((), ())
     absent = (*(f"left out: {part}" for part in left_out), *(f"{what}: {why}" for what, why in missing))
     words = tuple(examined.words[what] for what in _TOLD)
-    return Imported(runs, words, absent, examined.received.files[layout.TAG_MANIFEST].digest)
+    return Imported(runs, words, absent)
 
 
 def _arrival(item: Arrived, examined: Examined) -> store.Arrival:

@@ -6,7 +6,7 @@ import html
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
-from engine.model import STANDINGS, Line, Question
+from engine.checklist import STANDINGS, Line, Question
 from engine.results.page import PAGE_HEAD
 
 _QUESTIONS: tuple[Question, ...] = ("who", "what", "when", "from which bytes")

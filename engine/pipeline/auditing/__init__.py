@@ -7,8 +7,8 @@ from pathlib import Path
 
 from engine import __version__, archives, signing, store
 from engine.archives import layout
+from engine.checklist import Line
 from engine.errors import BadInput, EngineUnavailable, EnvironmentFailed, VerificationFailed
-from engine.model import Line
 from engine.pipeline.auditing import again, executions, images, whole
 from engine.pipeline.auditing.reruns import Reruns
 from engine.pipeline.auditing.tally import Tally

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from engine.model import Line, Question, Standing
+from engine.checklist import Line, Question, Standing
 from engine.pipeline.checks import Checks, Named, printable
 
 #: As many refusals as one line tells.

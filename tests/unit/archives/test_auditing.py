@@ -18,10 +18,10 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from engine import __version__, daemon, pipeline, signing, store
+from engine.checklist import Line
 from engine.digests import canonical_json
 from engine.errors import BadInput, EnvironmentFailed, VerificationFailed
 from engine.files import remove_tree
-from engine.model import Line
 from engine.pipeline.plan import recorded_plan
 from engine.progress import Silent
 from engine.results import render_audit

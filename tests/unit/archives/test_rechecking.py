@@ -13,10 +13,11 @@ import pytest
 
 from engine import archives, pipeline, signing
 from engine.archives import layout
+from engine.checklist import Line
 from engine.digests import canonical_json
 from engine.errors import VerificationFailed
 from engine.files import remove_tree
-from engine.model import Line, Record
+from engine.model import Record
 from engine.progress import Silent
 from engine.settings import Home
 from tests.unit.archives import small_archives
