@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine import pipeline, signing
-from engine.model import Standing
+from engine.checklist import Standing
 from engine.progress import Silent
 from engine.settings import Home
 from tests import forging
