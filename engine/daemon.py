@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import BadInput, EngineUnavailable
-from engine.hosts import LOCAL, Address, Host, Tunnel, parse_address
+from engine.hosts import LOCAL
 
 if TYPE_CHECKING:
     from docker import DockerClient
 
-_CONTEXTS = "`docker context ls` lists them."
 #: Every container and image of ours carries it, so that nothing else is ever touched.
 LABEL = "nbseal"
+#: Seconds that an engine has for one answer.
+_PATIENCE, _PATIENCE_REMOTE = 600, 120
 
 
 @dataclass(frozen=True)
@@ -68,45 +69,20 @@ def connect() -> Engine:
             "Unset it, or name a socket of this machine; `nbseal hosts add` is for others.",
         )
     try:
-        return _reached(url, url, LOCAL)
-    except _no_answer() as error:
+        return reach(url, url, LOCAL)
+    except no_answer() as error:
         raise EngineUnavailable(
-            f"No container engine answers at {url}: {_reason(error)}.",
+            f"No container engine answers at {url}: {reason_of(error)}.",
             "Start Docker, or install it (on Debian or Ubuntu: apt-get install docker.io), "
             "or set DOCKER_HOST to one that is reachable; `nbseal doctor` checks again.",
         ) from error
 
 
-@contextmanager
-def connected(host: Host) -> Iterator[Engine]:
-    """The engine of a host, and the way there for as long as the block lasts.
+def reach(url: str, shown: str, host: str, tls: Path | None = None) -> Engine:
+    """Ask an engine who it is. ``shown`` is its address for people; docker's and requests' errors pass through.
 
-    EngineUnavailable when it cannot be reached; BadInput when its docker context is gone.
+    Another machine's engine gets less time for one answer: a link may be dead without saying so.
     """
-    address, tls = parse_address(host.url), Path(host.tls) if host.tls else None
-    if address.kind == "context":
-        address, tls = _of_context(address.context)
-    with ExitStack() as held:
-        url = f"tcp://{address.host}:{address.port}"
-        if address.kind == "unix":
-            url = f"unix://{address.path}"
-        elif address.kind == "ssh":
-            tunnel = Tunnel(address)
-            held.callback(tunnel.close)
-            url = f"unix://{tunnel.socket}"
-        try:
-            engine = _reached(url, host.url, host.name, tls)
-        except _no_answer() as error:
-            raise EngineUnavailable(
-                f"No container engine answers on {host.name} ({host.url}): {_reason(error)}.",
-                f"`nbseal hosts check {host.name}` looks again.",
-            ) from error
-        held.callback(engine.client.close)
-        yield engine
-
-
-def _reached(url: str, shown: str, host: str, tls: Path | None = None) -> Engine:
-    """Ask an engine who it is. ``shown`` is its address for people; docker's and requests' errors pass through."""
     import docker
     from docker.constants import DEFAULT_DOCKER_API_VERSION
     from docker.tls import TLSConfig
@@ -117,7 +93,9 @@ def _reached(url: str, shown: str, host: str, tls: Path | None = None) -> Engine
         config = TLSConfig(client_cert=certificate, ca_cert=str(tls / "ca.pem"), verify=True)
 
     def client_of(version: str) -> DockerClient:
-        client = docker.DockerClient(base_url=url, version=version, timeout=600, tls=config or False)
+        client = docker.DockerClient(
+            base_url=url, version=version, timeout=_PATIENCE if host == LOCAL else _PATIENCE_REMOTE, tls=config or False
+        )
         # REQUESTS_CA_BUNDLE and proxies are about the web; they would take the place of the certificates said here.
         client.api.trust_env = False
         return client
@@ -137,7 +115,7 @@ def _reached(url: str, shown: str, host: str, tls: Path | None = None) -> Engine
     )
 
 
-def _no_answer() -> tuple[type[Exception], ...]:
+def no_answer() -> tuple[type[Exception], ...]:
     """What docker-py raises when nobody answers, or not as an engine does."""
     from docker.errors import DockerException
     from requests.exceptions import RequestException
@@ -159,28 +137,7 @@ def _local_url() -> tuple[str, str]:
     return str(named or DEFAULT_UNIX_SOCKET).replace("http+unix://", "unix://"), origin
 
 
-def _of_context(name: str) -> tuple[Address, Path | None]:
-    """Where a docker context leads, and the folder with its certificates."""
-    from docker.context import ContextAPI
-    from docker.errors import DockerException
-
-    try:
-        context = ContextAPI.get_context(name)
-        url = str(context.Host) if context else ""
-        folder = Path(context.tls_path) / "docker" if context and "docker" in context.tls_cfg else None
-    except (DockerException, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadInput(f"The docker context {name} cannot be read: {_reason(error)}.", _CONTEXTS) from error
-    if not url:
-        raise BadInput(f"There is no docker context {name}.", _CONTEXTS)
-    address = parse_address(url.replace("http+unix://", "unix://"))
-    if address.kind == "tcp" and folder is None:
-        raise BadInput(
-            f"The docker context {name} leads to {url} without TLS.", "An engine without TLS obeys everybody."
-        )
-    return address, folder
-
-
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     text = str(error)
     if "Permission denied" in text or "PermissionError" in text:
         return "its socket refuses this user (is the user in the docker group?)"

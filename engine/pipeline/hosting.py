@@ -11,6 +11,7 @@ from typing import Any
 
 from engine import daemon, hosts
 from engine.errors import BadInput
+from engine.link import Link
 from engine.progress import Progress
 from engine.settings import Home
 
@@ -37,7 +38,8 @@ class Checked:
 def check_host(name: str, home: Home, progress: Progress) -> Checked:
     """Ask a host's engine who it is, how far it is, and what time it has. EngineUnavailable when it does not answer."""
     host = hosts.find(hosts.read(home), name)
-    with progress.task(f"Asking {name}"), daemon.connected(host) as engine:
+    with progress.task(f"Asking {name}"), Link(host) as link:
+        engine = link.engine
         latency = median(_ping(engine) for _ in range(_PINGS))
         asked = datetime.now(UTC)
         info = engine.client.info()

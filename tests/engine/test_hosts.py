@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -16,9 +17,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from docker.errors import ImageNotFound
 
 from engine import daemon, hosts
 from engine.errors import EngineUnavailable
+from engine.link import Link
 from engine.settings import Home
 from tests.conftest import MakeNotebook, Nbseal
 
@@ -88,18 +91,45 @@ def test_a_host_is_reached_by_the_users_own_ssh(nbseal: Nbseal, far: Path, engin
 
 def test_the_way_closes_with_the_block(fresh_home: Home, far: Path, engine: daemon.Engine) -> None:
     host = hosts.add(fresh_home, "gpu1", f"ssh://far{socket_of(engine)}")
-    with daemon.connected(host) as there:
+    with Link(host) as link:
+        there = link.engine
         assert there.client.info()["ID"] == engine.info["ID"]
         assert str(there) == f"{engine.name} {engine.version} (gpu1, {host.url})"
         assert len(ssh_processes(far)) == 1
     assert not ssh_processes(far)
 
 
+def test_what_has_broken_is_opened_anew(fresh_home: Home, far: Path, engine: daemon.Engine) -> None:
+    host = hosts.add(fresh_home, "gpu1", f"ssh://far{socket_of(engine)}")
+    broken: list[str] = []
+
+    def identity(there: daemon.Engine) -> str:
+        if not broken:
+            (process,) = ssh_processes(far)
+            os.kill(process, signal.SIGKILL)
+        return str(there.client.info()["ID"])
+
+    with Link(host) as link:
+        first = link.engine
+        assert link.attempt(identity, on_break=broken.append) == engine.info["ID"]
+        assert len(broken) == 1
+        link.drop(first)  # which another thread may say as well: what is open now stays
+        assert len(ssh_processes(far)) == 1
+
+
+def test_a_refusal_is_no_break(fresh_home: Home, far: Path, engine: daemon.Engine) -> None:
+    host = hosts.add(fresh_home, "gpu1", f"ssh://far{socket_of(engine)}")
+    with Link(host) as link, pytest.raises(ImageNotFound):
+        link.attempt(lambda there: there.client.images.get("nbseal/none:none"))
+
+
 def test_whoever_is_killed_takes_ssh_along(fresh_home: Home, far: Path, engine: daemon.Engine) -> None:
     hosts.add(fresh_home, "gpu1", f"ssh://far{socket_of(engine)}")
     program = (
-        "import sys, time; from engine import daemon, hosts; from engine.settings import find_home\n"
-        "with daemon.connected(hosts.find(hosts.read(find_home()), 'gpu1')): print('open', flush=True); time.sleep(60)"
+        "import sys, time; from engine import hosts; from engine.link import Link\n"
+        "from engine.settings import find_home\n"
+        "with Link(hosts.find(hosts.read(find_home()), 'gpu1')) as link:\n"
+        "    link.engine; print('open', flush=True); time.sleep(60)"
     )
     environment = {**os.environ, "NBSEAL_HOME": str(fresh_home.root)}
     with subprocess.Popen(
@@ -132,14 +162,14 @@ def test_a_socket_that_is_not_there_is_said(nbseal: Nbseal, far: Path) -> None:
     assert not ssh_processes(far)
 
 
-def ssh_processes(far: Path) -> list[str]:
+def ssh_processes(far: Path) -> list[int]:
     """The clients that were started with these settings."""
     found = []
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):
             line = entry.read_bytes().decode(errors="replace")
             if f"{far}/config" in line and "-N" in line:
-                found.append(line)
+                found.append(int(entry.parent.name))
     return found
 
 
@@ -256,5 +286,5 @@ def test_dockers_settings_never_lead_a_run_to_another_machine(
 
 def test_an_engine_that_goes_away_is_told(fresh_home: Home, tmp_path: Path) -> None:
     host = hosts.add(fresh_home, "gone", f"unix://{tmp_path}/nothing.sock")
-    with pytest.raises(EngineUnavailable, match="No container engine answers on gone"), daemon.connected(host):
-        pass
+    with pytest.raises(EngineUnavailable, match="No container engine answers on gone"), Link(host) as link:
+        _ = link.engine

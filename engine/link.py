@@ -1,0 +1,163 @@
+"""The way to a host's engine: open when it is used, and opened again after it broke."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+from engine.daemon import Engine, connect, no_answer, reach, reason_of
+from engine.errors import BadInput, EngineUnavailable
+from engine.hosts import LOCAL, Address, Host, Tunnel, parse_address
+
+_CONTEXTS = "`docker context ls` lists them."
+#: Seconds for which a host that has answered before is asked again, and between two attempts, at first and at most.
+PATIENCE = 300.0
+_PAUSE, _LONGEST_PAUSE = 0.25, 5.0
+
+T = TypeVar("T")
+
+
+class Link:
+    """To one host, or to this machine when ``host`` is None; for several threads.
+
+    ``engine`` is whoever answers there. What a thread got of it is good until the link breaks: then requests raise,
+    ``drop`` closes what is left, and ``engine`` opens it anew.
+    """
+
+    def __init__(self, host: Host | None = None) -> None:
+        self.host = host
+        self._lock = threading.Lock()
+        self._engine: Engine | None = None
+        self._tunnel: Tunnel | None = None
+        self._closed = False
+
+    @property
+    def name(self) -> str:
+        """What the user calls the machine."""
+        return self.host.name if self.host else LOCAL
+
+    @property
+    def is_remote(self) -> bool:
+        return self.host is not None
+
+    @property
+    def engine(self) -> Engine:
+        """EngineUnavailable when it cannot be reached; BadInput when its docker context is gone."""
+        with self._lock:
+            if self._closed:
+                raise EngineUnavailable(f"The link to {self.name} was closed.")
+            if self._engine is None:
+                self._engine = connect() if self.host is None else self._open(self.host)
+            return self._engine
+
+    def drop(self, engine: Engine) -> None:
+        """Close what has broken. Nothing happens when another thread has opened it anew since."""
+        with self._lock:
+            if self._engine is engine:
+                self._shut()
+
+    def attempt(
+        self, action: Callable[[Engine], T], *, patience: float = PATIENCE, on_break: Callable[[str], None] = str
+    ) -> T:
+        """What ``action`` returns, which is called again after the link broke: doing it twice must do no harm.
+
+        What the engine refuses is raised as it came. ``on_break`` is told why, each time. EngineUnavailable when
+        there was no way for ``patience`` seconds.
+        """
+        began, pause = time.monotonic(), _PAUSE
+        while True:
+            engine = None
+            try:
+                engine = self.engine
+                return action(engine)
+            except Exception as error:
+                if not (is_broken(error) or (engine is None and isinstance(error, EngineUnavailable))):
+                    raise
+                if engine is not None:
+                    self.drop(engine)
+                why = error.message if isinstance(error, EngineUnavailable) else f"{reason_of(error)}."
+                if self.host is None or self._closed or time.monotonic() - began > patience:
+                    raise EngineUnavailable(
+                        f"The engine of {self.name} does not answer any more: {why}",
+                        "`nbseal attach` takes a run up again once it does.",
+                    ) from error
+                on_break(why)
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def close(self) -> None:
+        """For good."""
+        with self._lock:
+            self._closed = True
+            self._shut()
+
+    def __enter__(self) -> Link:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _shut(self) -> None:
+        if self._engine is not None and self.host is not None:
+            self._engine.client.close()
+        self._engine = None
+        if self._tunnel is not None:
+            self._tunnel.close()
+        self._tunnel = None
+
+    def _open(self, host: Host) -> Engine:
+        address, tls = parse_address(host.url), Path(host.tls) if host.tls else None
+        if address.kind == "context":
+            address, tls = _of_context(address.context)
+        url = f"tcp://{address.host}:{address.port}"
+        if address.kind == "unix":
+            url = f"unix://{address.path}"
+        elif address.kind == "ssh":
+            self._tunnel = Tunnel(address)
+            url = f"unix://{self._tunnel.socket}"
+        try:
+            return reach(url, host.url, host.name, tls)
+        except no_answer() as error:
+            self._shut()
+            raise EngineUnavailable(
+                f"No container engine answers on {host.name} ({host.url}): {reason_of(error)}.",
+                f"`nbseal hosts check {host.name}` looks again.",
+            ) from error
+
+
+def is_broken(error: BaseException) -> bool:
+    """Whether a request ended because the link did, and not by the engine's word."""
+    from docker.errors import APIError
+    from requests.exceptions import RequestException
+    from urllib3.exceptions import HTTPError
+
+    if isinstance(error, APIError):
+        return False
+    return isinstance(error, (RequestException, HTTPError, ConnectionError, TimeoutError, EOFError))
+
+
+def _of_context(name: str) -> tuple[Address, Path | None]:
+    """Where a docker context leads, and the folder with its certificates."""
+    from docker.context import ContextAPI
+    from docker.errors import DockerException
+
+    try:
+        context = ContextAPI.get_context(name)
+        url = str(context.Host) if context else ""
+        folder = Path(context.tls_path) / "docker" if context and "docker" in context.tls_cfg else None
+    except (DockerException, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadInput(f"The docker context {name} cannot be read: {reason_of(error)}.", _CONTEXTS) from error
+    if not url:
+        raise BadInput(f"There is no docker context {name}.", _CONTEXTS)
+    address = parse_address(url.replace("http+unix://", "unix://"))
+    if address.kind == "tcp" and folder is None:
+        raise BadInput(
+            f"The docker context {name} leads to {url} without TLS.", "An engine without TLS obeys everybody."
+        )
+    return address, folder
