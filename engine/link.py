@@ -17,6 +17,8 @@ _CONTEXTS = "`docker context ls` lists them."
 #: Seconds for which a host that has answered before is asked again, and between two attempts, at first and at most.
 PATIENCE = 300.0
 _PAUSE, _LONGEST_PAUSE = 0.25, 5.0
+#: Seconds after which what broke is taken for a way that had worked.
+_WORKED = 10.0
 
 T = TypeVar("T")
 
@@ -33,7 +35,7 @@ class Link:
         self._lock = threading.Lock()
         self._engine: Engine | None = None
         self._tunnel: Tunnel | None = None
-        self._closed = False
+        self._closed = threading.Event()
 
     @property
     def name(self) -> str:
@@ -48,7 +50,7 @@ class Link:
     def engine(self) -> Engine:
         """EngineUnavailable when it cannot be reached; BadInput when its docker context is gone."""
         with self._lock:
-            if self._closed:
+            if self._closed.is_set():
                 raise EngineUnavailable(f"The link to {self.name} was closed.")
             if self._engine is None:
                 self._engine = connect() if self.host is None else self._open(self.host)
@@ -61,38 +63,47 @@ class Link:
                 self._shut()
 
     def attempt(
-        self, action: Callable[[Engine], T], *, patience: float = PATIENCE, on_break: Callable[[str], None] = str
+        self,
+        action: Callable[[Engine], T],
+        *,
+        patience: float = PATIENCE,
+        on_break: Callable[[str], None] | None = None,
     ) -> T:
         """What ``action`` returns, which is called again after the link broke: doing it twice must do no harm.
 
         What the engine refuses is raised as it came. ``on_break`` is told why, each time. EngineUnavailable when
         there was no way for ``patience`` seconds.
         """
-        began, pause = time.monotonic(), _PAUSE
+        lost: float | None = None  # since when there has been no way
+        pause = _PAUSE
         while True:
-            engine = None
+            engine, began = None, time.monotonic()
             try:
                 engine = self.engine
                 return action(engine)
             except Exception as error:
                 if not (is_broken(error) or (engine is None and isinstance(error, EngineUnavailable))):
                     raise
+                now = time.monotonic()
+                if lost is None or (engine is not None and now - began > _WORKED):
+                    lost, pause = now, _PAUSE
                 if engine is not None:
                     self.drop(engine)
                 why = error.message if isinstance(error, EngineUnavailable) else f"{reason_of(error)}."
-                if self.host is None or self._closed or time.monotonic() - began > patience:
+                if self._closed.is_set() or now - lost > patience:
                     raise EngineUnavailable(
                         f"The engine of {self.name} does not answer any more: {why}",
                         "`nbseal attach` takes a run up again once it does.",
                     ) from error
-                on_break(why)
-            time.sleep(pause)
+                if on_break is not None:
+                    on_break(why)
+            self._closed.wait(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     def close(self) -> None:
         """For good."""
         with self._lock:
-            self._closed = True
+            self._closed.set()
             self._shut()
 
     def __enter__(self) -> Link:

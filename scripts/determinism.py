@@ -12,8 +12,9 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from engine import containers, daemon, pipeline, results
+from engine import containers, pipeline, results
 from engine.errors import NbsealError
+from engine.link import Link
 from engine.model import Json, Limits, Record
 from engine.pipeline.story import execute, restore
 from engine.progress import Silent
@@ -50,7 +51,7 @@ class Count:
 
 def main() -> int:
     arguments, rows = read_arguments("Measure what each part of determinism brings.")
-    home, engine = find_home(), daemon.connect()
+    home, link = find_home(), Link()
     counts: dict[str, list[Count]] = {name: [] for name in CONFIGURATIONS}
     for row in rows:
         requirements = () if row["requirements"].startswith("(") else tuple(row["requirements"].split())
@@ -63,7 +64,7 @@ def main() -> int:
             print(f"{row['dir']}: left out: {error.message}", file=sys.stderr, flush=True)
             continue
         for name, change in CONFIGURATIONS.items():
-            found = _twice(record, change(record.spec["environment"]), home, engine)
+            found = _twice(record, change(record.spec["environment"]), home, link)
             counts[name].append(found)
             print(f"{row['dir']}, {name}: {found}", file=sys.stderr, flush=True)
     text = _table(counts)
@@ -73,12 +74,12 @@ def main() -> int:
     return 0
 
 
-def _twice(record: Record, variables: Mapping[str, str], home: Home, engine: daemon.Engine) -> Count:
+def _twice(record: Record, variables: Mapping[str, str], home: Home, link: Link) -> Count:
     """Two runs of one notebook in this environment, compared."""
-    plan = restore(record, home, engine, Silent())
+    plan = restore(record, home, link.engine, Silent())
     plan = replace(plan, spec=replace(plan.spec, environment=dict(sorted(variables.items()))))
     runs = [
-        execute(plan, _LIMITS, home, engine, Silent(), lambda event: None, parent=record.id, experiment="determinism")
+        execute(plan, _LIMITS, home, link, Silent(), lambda event: None, parent=record.id, experiment="determinism")
         for _ in range(2)
     ]
     one, other = (pipeline.evidence_of(run, home) for run in runs)

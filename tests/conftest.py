@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,8 @@ from engine.settings import Home, find_home
 # How fast examples are made says something of the machine, which others use too, and nothing of nbseal.
 settings.register_profile("nbseal", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("nbseal")
+# A shell has its background jobs ignore Ctrl-C, which programs inherit and tests about it would not stand.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 #: Folders of a home that only hold content by digest.
 CONTENT = ("bases", "packages", "layers", "wheels")

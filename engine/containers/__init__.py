@@ -1,6 +1,8 @@
 """Image + run directory -> execution: a sealed container, followed while it runs."""
 
-from engine.containers.execute import execute, remove_container
+from engine.containers.execute import execute, forget, resume
+from engine.containers.identity import Whereabouts, read_whereabouts
+from engine.containers.launch import Folders, Launch
 from engine.containers.profile import (
     MEASURES,
     elsewhere,
@@ -12,18 +14,21 @@ from engine.containers.profile import (
     with_one_thread,
     with_other_hashes,
 )
-from engine.containers.settle import settle
 
 __all__ = [
     "MEASURES",
+    "Folders",
+    "Launch",
+    "Whereabouts",
     "elsewhere",
     "environment",
     "execute",
+    "forget",
     "held",
     "holding",
     "on_plain_processor",
-    "remove_container",
-    "settle",
+    "read_whereabouts",
+    "resume",
     "traced",
     "with_one_thread",
     "with_other_hashes",

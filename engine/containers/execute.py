@@ -1,175 +1,243 @@
-"""Executing a notebook in a sealed container."""
+"""Executing a notebook in a sealed container, here or on another machine."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from engine.containers.follow import Follower
 from engine.containers.host import describe_host
+from engine.containers.identity import read_whereabouts
 from engine.containers.interrupts import Interrupts
-from engine.containers.launch import ENGINE_ID, MAX_LOG, Place, container_name, create
-from engine.containers.mountpoints import make_folder, make_mountpoints, remove_mountpoints
-from engine.containers.outcome import decide
-from engine.containers.profile import needs_instrument
+from engine.containers.launch import MAX_LOG, Folders, Launch, container_name, create
+from engine.containers.local import Local
+from engine.containers.outcome import Exit, decide
 from engine.containers.refusals import explained
-from engine.containers.user import User, find_user, hand_over, take_back
+from engine.containers.remote import Remote
+from engine.containers.site import Site
 from engine.daemon import Engine, ignore_engine_errors
-from engine.errors import Detached
-from engine.files import remove_tree, write_atomic, write_json
-from engine.harness import PROTOCOL
-from engine.model import Json, Limits, Outcome
+from engine.errors import Detached, EngineUnavailable, NbsealError
+from engine.files import write_atomic, write_json
+from engine.link import Link
+from engine.model import Json, Outcome
+from engine.settings import EXIT_FILE
+
+OnEvent = Callable[[Json], None]
+Say = Callable[[str], None]
 
 
 def execute(
-    engine: Engine,
-    image_id: str,
-    *,
-    project: Path,
-    spool: Path,
-    directory: str,
-    inputs: Sequence[tuple[Path, str]],
-    environment: Mapping[str, str],
-    network: bool,
-    limits: Limits,
-    run_id: str,
-    on_event: Callable[[Json], None],
-) -> Outcome:
-    """Run the spool's notebook.ipynb in a container of ``image_id`` and follow it to its end.
+    link: Link, launch: Launch, project: Path, spool: Path, on_event: OnEvent, say: Say, *, detach: bool = False
+) -> Outcome | None:
+    """Run the spool's notebook.ipynb in a container and follow it to its end.
 
-    ``project`` is the work tree, written to by the notebook, which starts in its folder
-    ``directory``; ``inputs`` are mounted there read-only as (local path, target). The spool gets
-    request.json, events.jsonl, executed.ipynb and log.txt; while the container exists, a folder
-    ``identity`` stands beside it. ``on_event`` is called in this thread with each event, checked.
+    ``project`` is the work tree, written to by the notebook, which starts in its folder ``launch.directory``. The
+    spool gets request.json, events.jsonl, executed.ipynb and log.txt; while the run is under way, a folder
+    ``identity`` stands beside it. ``on_event`` is called in this thread with each event, checked, and ``say`` with
+    what the user should know of the way there. With ``detach``, None as soon as it has started.
 
     The Outcome says how it ended, whatever the notebook did and whatever happened to it. Ctrl-C
     interrupts the cell and is an Outcome too, a second one kills the container; before the
     container was started it is KeyboardInterrupt. Raises EngineUnavailable when the container could
     not be started, BadInput for an input that cannot be mounted at its target: then nothing was
     executed, and the container is removed. Raises Detached when the engine stops answering or the
-    user gives up waiting: the container may be at work, so nothing is touched, and ``settle`` is
-    for later.
+    user gives up waiting: the container may be at work, so nothing is touched, and ``resume`` is for
+    later. What a run leaves on another machine stays there until ``forget``.
     """
-    place = Place(project.absolute(), spool.absolute())
-    user = find_user()
-    with (
-        _prepared(engine, place, user, directory, inputs, environment, limits),
-        Interrupts() as interrupts,
-        _removal(engine, run_id),
-    ):
-        with explained():
-            create(
-                engine,
-                image_id,
-                place,
-                user,
-                inputs=inputs,
-                environment=environment,
-                network=network,
-                limits=limits,
-                run_id=run_id,
-            )
+    site = site_of(link, Folders(project.absolute(), spool.absolute()), launch)
+    with Interrupts() as interrupts:
+        with _undone(site), explained():
+            site.prepare()
             if interrupts.count:
                 raise KeyboardInterrupt  # nothing was executed yet
-            started, clock = datetime.now(UTC), time.monotonic()
-            engine.client.api.start(container_name(run_id))
-        follower = Follower(engine, place, run_id, limits, interrupts)
+            began = datetime.now(UTC)
+            _start(site, launch)
+        return None if detach else _follow(site, launch, interrupts, on_event, say, began)
+
+
+def site_of(link: Link, folders: Folders, launch: Launch) -> Site:
+    """Where a run that goes over this link has its folders."""
+    return Remote(link, folders, launch) if link.is_remote else Local(link, folders, launch)
+
+
+@contextmanager
+def _undone(site: Site) -> Iterator[None]:
+    """What was prepared, taken back when the container did not start."""
+    try:
+        yield
+    except Detached:
+        raise
+    except BaseException:
+        with suppress(NbsealError, OSError):  # the first error is the one to tell
+            site.remove()
+        site.release()
+        raise
+
+
+def _start(site: Site, launch: Launch) -> None:
+    """Create and start the container, once, however often the link breaks."""
+    broken: list[str] = []
+
+    def start(engine: Engine) -> None:
+        from docker.errors import APIError
+
         try:
-            exit_ = follower.follow(on_event)
-        except KeyboardInterrupt:
-            raise Detached("Stopped waiting for the run.", "`nbseal runs` says what became of it.") from None
-        duration = time.monotonic() - clock
-        keep_log(engine, run_id, place.spool)
-        return replace(
-            decide(follower.last, exit_, follower.stop, limits),
-            started=format_time(started),
-            finished=format_time(datetime.now(UTC)),
-            duration=round(duration, 3),
-            host=describe_host(engine),
-        )
+            create(engine, launch, site.user, site.mounts())
+        except APIError as error:
+            if not (broken and error.response is not None and error.response.status_code == 409):
+                raise  # but one with its name, made before the link broke, is ours
+        engine.client.api.start(container_name(launch.run))  # of one that was started already this does nothing
 
-
-@contextmanager
-def _prepared(
-    engine: Engine,
-    place: Place,
-    user: User,
-    directory: str,
-    inputs: Sequence[tuple[Path, str]],
-    environment: Mapping[str, str],
-    limits: Limits,
-) -> Iterator[None]:
-    """The folders as the container needs them, and afterwards as the caller does."""
-    make_folder(place.project, directory)
-    made = make_mountpoints(place.project, inputs, user.uid)
     try:
-        write_json(place.spool / "request.json", request(directory, environment, limits))
-        place.identity.mkdir(exist_ok=True)
-        write_atomic(place.identity / "passwd", user.passwd(environment["USER"], environment["HOME"]).encode())
-        write_atomic(place.identity / "group", user.group(environment["USER"]).encode())
-        write_atomic(place.identity / ENGINE_ID, str(engine.info.get("ID", "")).encode())
-        hand_over(place.project, user)
-        hand_over(place.spool, user)
-        yield
+        site.link.attempt(start, patience=site.patience, on_break=broken.append)
+    except EngineUnavailable as error:
+        raise Detached(error.message, "It is not known whether the run has begun; `nbseal runs` looks.") from error
+
+
+def resume(
+    link: Link, launch: Launch, project: Path, spool: Path, on_event: OnEvent, say: Say, *, wait: bool
+) -> Outcome | None:
+    """Take up a run that nobody follows any more: its end as ``execute`` tells it.
+
+    None while its container still runs, unless ``wait``: then it is followed to its end. Also None when it was begun
+    at another engine than this link's. ``on_event`` is called with every event from the beginning.
+    The status is "lost" when nothing was executed or nothing is left that says how it ended. Raises as ``execute``.
+    """
+    site = site_of(link, Folders(project.absolute(), spool.absolute()), launch)
+    where = read_whereabouts(site.folders)
+    if where is not None and where.engine != str(link.engine.info.get("ID", "")):
+        return None
+    with explained():
+        state = _state(site, launch)
+    if not wait and (state.get("Running") or state.get("Paused") or state.get("Restarting")):
+        return None
+    never = state.get("Status") == "created"
+    if never:
+        with explained():
+            site.link.attempt(lambda engine: _remove(engine, launch), patience=site.patience)
+    with Interrupts() as interrupts:
+        outcome = _follow(site, launch, interrupts, on_event, say)
+    return replace(outcome, reason="Its process was killed before the notebook was started.") if never else outcome
+
+
+def _remove(engine: Engine, launch: Launch) -> None:
+    engine.client.api.remove_container(container_name(launch.run), v=True, force=True)
+
+
+def _state(site: Site, launch: Launch) -> dict[str, Any]:
+    """What the engine knows of the container; nothing when there is none."""
+
+    def inspect(engine: Engine) -> dict[str, Any]:
+        from docker.errors import NotFound
+
+        try:
+            return dict(engine.client.api.inspect_container(container_name(launch.run))["State"])
+        except NotFound:
+            return {}
+
+    return site.link.attempt(inspect, patience=site.patience)
+
+
+def _follow(
+    site: Site,
+    launch: Launch,
+    interrupts: Interrupts,
+    on_event: OnEvent,
+    say: Say,
+    began: datetime | None = None,
+) -> Outcome:
+    """Follow a container to its end, and have its results here. ``began`` is when it was started, by our own clock."""
+    folders = site.folders
+    follower = Follower(site, launch.run, launch.limits, interrupts)
+    try:
+        site.watch()
+        exit_ = follower.follow(on_event, say)
+        ended = datetime.now(UTC)
+        problem = site.fetch()
+        follower.finish(on_event)
+        state = _state(site, launch)
+        host = site.link.attempt(lambda engine: describe_host(engine, site.processor()), patience=site.patience)
+        keep_log(site, launch.run)
+    except KeyboardInterrupt:
+        raise Detached("Stopped waiting for the run.", "`nbseal runs` says what became of it.") from None
     except Detached:
         raise
     except BaseException:
-        release(place)
-        remove_mountpoints(place.project, made)
+        if not site.link.is_remote:
+            site.remove()
+            site.release()
         raise
-    release(place)
-    remove_mountpoints(place.project, made)
+    finally:
+        site.close()
+    if exit_ is not None:
+        _note_exit(folders, exit_)
+    outcome = decide(follower.last, exit_ or _noted_exit(folders), follower.stop, launch.limits)
+    if problem:
+        outcome = replace(outcome, status="failed", reason=f"{outcome.reason} {problem}".strip())
+    if not site.link.is_remote:
+        site.remove()
+    site.release()
+    times = _times(began, ended) if began else _times_told(state, follower)
+    return replace(outcome, **times, host=host)
 
 
-def request(directory: str, environment: Mapping[str, str], limits: Limits) -> Json:
-    """request.json: what the harness is to do. What every harness can do is asked for in the first protocol."""
-    return {
-        "protocol": PROTOCOL if needs_instrument(environment) else 1,
-        "directory": directory,
-        "timeout": limits.timeout,
-        "cell_timeout": limits.cell_timeout,
-        "memory": limits.memory,
-    }
+def forget(link: Link, launch: Launch, project: Path, spool: Path) -> None:
+    """Once a run is recorded: remove what is left of it at the engine. What cannot be is left to ``hosts prune``."""
+    if link.is_remote:
+        with suppress(NbsealError), ignore_engine_errors():
+            site_of(link, Folders(project, spool), launch).remove()
 
 
-def release(place: Place) -> None:
-    """Give the folders back to the caller, once the container has ended."""
-    take_back(place.project)
-    take_back(place.spool)
-    with suppress(OSError):
-        remove_tree(place.identity)
+def _note_exit(folders: Folders, exit_: Exit) -> None:
+    """Where no notebook can write: whoever is killed before the record is written asks a second time."""
+    write_json(folders.spool.with_name(EXIT_FILE), {"code": exit_.code, "oom_killed": exit_.oom_killed})
 
 
-@contextmanager
-def _removal(engine: Engine, run_id: str) -> Iterator[None]:
-    """Remove the run's container on every path out but one: where it may still be at work."""
+def _noted_exit(folders: Folders) -> Exit | None:
     try:
-        yield
-    except Detached:
-        raise
-    except BaseException:
-        remove_container(engine, run_id)
-        raise
-    remove_container(engine, run_id)
+        noted = json.loads(folders.spool.with_name(EXIT_FILE).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return Exit(int(noted["code"]), bool(noted["oom_killed"]))
 
 
-def remove_container(engine: Engine, run_id: str) -> None:
-    """Remove a run's container, killing it if need be. Nothing happens when there is none or no engine answers."""
-    with ignore_engine_errors():
-        engine.client.api.remove_container(container_name(run_id), v=True, force=True)
-
-
-def keep_log(engine: Engine, run_id: str, spool: Path) -> None:
+def keep_log(site: Site, run: str) -> None:
     """Write what the container itself printed to log.txt of the spool, at most MAX_LOG bytes of its end."""
     log = b""
     with ignore_engine_errors():
-        log = engine.client.api.logs(container_name(run_id), stdout=True, stderr=True)
+        log = site.link.attempt(
+            lambda engine: bytes(engine.client.api.logs(container_name(run), stdout=True, stderr=True)),
+            patience=site.patience,
+        )
     with suppress(OSError):
-        write_atomic(spool / "log.txt", log[-MAX_LOG:])
+        write_atomic(site.folders.spool / "log.txt", log[-MAX_LOG:])
+
+
+def _times(began: datetime, ended: datetime) -> dict[str, Any]:
+    """Start, end and duration in seconds."""
+    duration = max(0.0, (ended - began).total_seconds())
+    return {"started": format_time(began), "finished": format_time(ended), "duration": round(duration, 3)}
+
+
+def _times_told(state: dict[str, Any], follower: Follower) -> dict[str, Any]:
+    """Of a run that we did not start: the engine's, else those of the first and last event."""
+    began = _moment(state.get("StartedAt", "")) or _moment(follower.first_time)
+    ended = _moment(state.get("FinishedAt", "")) or _moment(follower.last_time)
+    return _times(began, ended) if began and ended else {}
+
+
+def _moment(text: str) -> datetime | None:
+    """An ISO 8601 time; None for no time, which the engine writes as year 1."""
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment.astimezone(UTC) if moment.year > 1 and moment.tzinfo is not None else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def format_time(moment: datetime) -> str:

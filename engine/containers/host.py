@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from engine.daemon import Engine
+from engine.hosts import LOCAL
 
 
-def describe_host(engine: Engine) -> dict[str, Any]:
-    """CPU model, kernel, engine, storage driver, processors and memory (bytes) of the engine's machine."""
+def describe_host(engine: Engine, processor: str) -> dict[str, Any]:
+    """CPU model, kernel, engine, storage driver, processors and memory (bytes) of a machine, and its name."""
     return {
-        "cpu": _cpu_model(),
+        **({} if engine.host == LOCAL else {"name": engine.host}),
+        "cpu": processor,
         "architecture": str(engine.info.get("Architecture", "")),
         "kernel": str(engine.info.get("KernelVersion", "")),
         "engine": f"{engine.name} {engine.version}",
@@ -21,8 +23,8 @@ def describe_host(engine: Engine) -> dict[str, Any]:
     }
 
 
-def _cpu_model() -> str:
-    """As the first processor calls itself (proc_cpuinfo(5)); empty where there is no such file."""
+def processor_model() -> str:
+    """As the first processor of this machine calls itself (proc_cpuinfo(5)); empty where there is no such file."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

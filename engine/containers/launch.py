@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,8 @@ from typing import Any
 from engine.containers.profile import HOST_NAME
 from engine.containers.user import User
 from engine.daemon import LABEL, Engine
-from engine.model import Limits
+from engine.model import Input, Limits
 
-#: Beside passwd and group: which engine a run was begun at.
-ENGINE_ID = "engine"
 PROJECT = "/project"
 SPOOL = "/run/nbseal"
 _COMMAND = ("/opt/harness/bin/python3", "-I", "-m", "nbseal_harness")
@@ -22,8 +21,8 @@ MAX_LOG = 1 << 20
 
 
 @dataclass(frozen=True)
-class Place:
-    """The folders of a run on this machine. ``identity`` holds the passwd and group files of its container."""
+class Folders:
+    """Those of a run on this machine. ``identity`` says where it was begun, and who its user is."""
 
     project: Path
     spool: Path
@@ -33,37 +32,49 @@ class Place:
         return self.spool.with_name("identity")
 
 
+@dataclass(frozen=True)
+class Launch:
+    """What a container is to execute. ``home`` is the id of the home that the run belongs to."""
+
+    run: str
+    home: str
+    image: str
+    directory: str
+    inputs: Sequence[tuple[Path, Input]]  # each with the local file that has its bytes
+    environment: Mapping[str, str]
+    network: bool
+    limits: Limits
+
+    def labels(self, kind: str) -> dict[str, str]:
+        """Of everything that is made for it at an engine: what it is, whose, and by which process."""
+        return {LABEL: kind, f"{LABEL}.home": self.home, f"{LABEL}.run": self.run, f"{LABEL}.attempt": ATTEMPT}
+
+
+#: This process, among all that ever sent a run.
+ATTEMPT = secrets.token_hex(4)
+
+
 def container_name(run_id: str) -> str:
     """A run has one container, and this name."""
     return f"nbseal-{run_id}"
 
 
-def create(
-    engine: Engine,
-    image_id: str,
-    place: Place,
-    user: User,
-    *,
-    inputs: Sequence[tuple[Path, str]],
-    environment: Mapping[str, str],
-    network: bool,
-    limits: Limits,
-    run_id: str,
-) -> None:
+def create(engine: Engine, launch: Launch, user: User, mounts: Sequence[Any]) -> None:
     """Create the run's container, not started. docker-py's exceptions pass through."""
     from docker.types import LogConfig, Ulimit
 
     api = engine.client.api
+    environment, limits = launch.environment, launch.limits
     host_name = environment.get("HOSTNAME", HOST_NAME)
     host = api.create_host_config(
         read_only=True,
         cap_drop=["ALL"],
         security_opt=["no-new-privileges"],
-        network_mode="bridge" if network else "none",
+        network_mode="bridge" if launch.network else "none",
         # Without a network nothing of the machine's own name servers is to be seen, and asking fails at once.
-        dns=None if network else ["127.0.0.1"],
-        extra_hosts=None if network else {host_name: "127.0.0.1"},
-        mounts=_mounts(place, inputs),
+        dns=None if launch.network else ["127.0.0.1"],
+        extra_hosts=None if launch.network else {host_name: "127.0.0.1"},
+        mounts=list(mounts),
         tmpfs=_temporary(user, environment["HOME"], limits.memory),
         init=True,
         pids_limit=limits.processes,
@@ -74,29 +85,17 @@ def create(
         log_config=LogConfig(type="json-file", config={"max-size": str(MAX_LOG), "max-file": "1"}),
     )
     api.create_container(
-        image_id,
-        name=container_name(run_id),
+        launch.image,
+        name=container_name(launch.run),
         entrypoint=list(_COMMAND),
         command=[SPOOL],
         working_dir="/",
         environment=dict(environment),
         user=str(user),
         hostname=host_name,
-        labels={LABEL: "run", f"{LABEL}.run": run_id},
+        labels=launch.labels("run"),
         host_config=host,
     )
-
-
-def _mounts(place: Place, inputs: Sequence[tuple[Path, str]]) -> list[Any]:
-    from docker.types import Mount
-
-    return [
-        Mount(PROJECT, str(place.project), type="bind"),
-        Mount(SPOOL, str(place.spool), type="bind"),
-        Mount("/etc/passwd", str(place.identity / "passwd"), type="bind", read_only=True),
-        Mount("/etc/group", str(place.identity / "group"), type="bind", read_only=True),
-        *(Mount(f"{PROJECT}/{target}", str(source), type="bind", read_only=True) for source, target in inputs),
-    ]
 
 
 def _temporary(user: User, home: str, memory: int | None) -> dict[str, str]:

@@ -10,12 +10,12 @@ from pathlib import Path, PurePosixPath
 from engine.errors import BadInput
 
 
-def make_mountpoints(project: Path, inputs: Sequence[tuple[Path, str]], user_id: int) -> list[Path]:
+def make_mountpoints(project: Path, inputs: Sequence[tuple[Path, str]], user_id: int | None) -> list[Path]:
     """Make an empty file or folder for each input that has no place yet; what was made, outermost first.
 
     ``inputs`` are (local path, target below the project). Raises BadInput when a target leaves the
     project, goes through a link, is already something of another kind, or when the container's
-    user could not read the input.
+    user ``user_id`` could not read the input; None when that is no matter.
     """
     made: list[Path] = []
     try:
@@ -49,12 +49,12 @@ def remove_mountpoints(project: Path, made: Sequence[Path]) -> None:
                 path.unlink()
 
 
-def _make_one(project: Path, source: Path, target: str, user_id: int, made: list[Path]) -> None:
+def _make_one(project: Path, source: Path, target: str, user_id: int | None, made: list[Path]) -> None:
     parts = _parts(target)
     if not parts:
         raise BadInput(f"The input {source.name} cannot replace the whole project.", "Give it a target: PATH=TARGET.")
     status = source.stat()
-    if status.st_uid != user_id and not status.st_mode & stat.S_IROTH:
+    if user_id is not None and status.st_uid != user_id and not status.st_mode & stat.S_IROTH:
         raise BadInput(
             f"The input {source.name} is not readable by the unprivileged user that runs the notebook.",
             "Let others read it (chmod o+r), or run nbseal as the user who owns it.",

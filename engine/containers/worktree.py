@@ -36,19 +36,14 @@ def disk_usage(folders: Sequence[Path]) -> int:
 
 
 class WorkTreeWatch:
-    """Counts the work tree in a thread until ``stop``; ``exceeded`` once it holds more than ``limit`` bytes."""
+    """Counts the work tree in a thread until ``stop``; ``used`` is what it held last, in bytes."""
 
-    def __init__(self, folders: Sequence[Path], limit: int) -> None:
+    def __init__(self, folders: Sequence[Path]) -> None:
         self._folders = tuple(folders)
-        self._limit = limit
         self._ended = threading.Event()
-        self._exceeded = threading.Event()
+        self.used = 0
         self._thread = threading.Thread(target=self._watch, daemon=True, name="nbseal-worktree")
         self._thread.start()
-
-    @property
-    def exceeded(self) -> bool:
-        return self._exceeded.is_set()
 
     def stop(self) -> None:
         """End the watch. A count under way is not waited for: it only reads."""
@@ -58,7 +53,5 @@ class WorkTreeWatch:
         pause = _PAUSE
         while not self._ended.wait(pause):
             began = time.monotonic()
-            if disk_usage(self._folders) > self._limit:
-                self._exceeded.set()
-                return
+            self.used = disk_usage(self._folders)
             pause = max(_PAUSE, _PAUSE_FACTOR * (time.monotonic() - began))

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from engine import containers, daemon, environments, results, store
+from engine import containers, environments, results, store
 from engine.errors import BadInput
+from engine.link import Link
 from engine.model import Json, Limits, Record, Verdict
 from engine.pipeline.story import execute, rerun, restore
 from engine.pipeline.verifying import Verification, ended, evidence_of, has_counterpart, verify, verify_stored
@@ -105,8 +106,8 @@ class _Laboratory:
         self.trials = trials
         self.records: list[Record] = []
         self._run, self._home, self._progress = run, home, progress
-        self._engine = daemon.connect()
-        self._plan = restore(run, home, self._engine, progress)
+        self._link = Link()
+        self._plan = restore(run, home, self._link.engine, progress)
         if environments.load_base(home, self._plan.image.base).protocol < _PROTOCOL:
             raise BadInput(
                 f"The base image of run {run.id} is of an earlier nbseal and cannot hold anything.",
@@ -167,7 +168,7 @@ class _Laboratory:
                 plan,
                 limits,
                 self._home,
-                self._engine,
+                self._link,
                 Silent(),
                 _ignore,
                 parent=self._run.id,

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from engine import containers, daemon, results, store
+from engine import containers, results, store
 from engine.errors import BadInput, EngineUnavailable, NbsealError
 from engine.files import write_atomic
-from engine.model import Record
+from engine.hosts import LOCAL
+from engine.link import Link
+from engine.model import Json, Record
 from engine.pipeline.harvest import finish
+from engine.pipeline.launching import launch_of, link_of
 from engine.progress import Progress
 from engine.settings import Home
 
@@ -50,29 +54,57 @@ def settle(home: Home, progress: Progress) -> frozenset[str]:
             progress.say(done)
     except OSError as error:  # a home that can only be read
         progress.say(f"The ledger cannot be brought up to date: {error.strerror or error}.")
-    left = store.unfinished(home)
-    if not left:
-        return frozenset()
-    try:
-        engine = daemon.connect()
-    except EngineUnavailable:
-        return frozenset()
     alive = set()
-    for run_id in left:
+    away: dict[str, str] = {}  # hosts that do not answer, and why
+    for run_id in store.unfinished(home):
         try:
             with store.adopt(home, run_id) as adopted:
                 if adopted is None:
                     continue
-                run, record = adopted
-                outcome = containers.settle(engine, run_id, run.spool, lambda event: None)
-                if outcome is None:
+                record = _settle(*adopted, home, away)
+                if record is None:
                     alive.add(run_id)
-                    continue
-                record = finish(run, record, outcome, store.read_source(run))
-                progress.say(f"Run {run_id} had lost its process; it is now recorded as {record.status}.")
+                else:
+                    progress.say(f"Run {run_id} had lost its process; it is now recorded as {record.status}.")
         except (NbsealError, OSError) as error:  # one damaged run keeps no other from being read
             progress.say(f"Run {run_id} lost its process and cannot be settled: {error}")
+    for name, why in away.items():
+        if name != LOCAL:
+            progress.say(f"Runs on {name} may have ended, but it does not answer: {why}")
     return frozenset(alive)
+
+
+def _settle(run: store.RunDirectory, record: Record, home: Home, away: dict[str, str]) -> Record | None:
+    """None while it is under way, or when nobody can say."""
+    with link_of(run, home) as link:
+        if link.name in away:
+            return None
+        try:
+            _ = link.engine
+        except EngineUnavailable as error:
+            away[link.name] = error.message
+            return None
+        return take_up(run, record, link, home, lambda event: None, lambda text: None, wait=False)
+
+
+def take_up(
+    run: store.RunDirectory,
+    record: Record,
+    link: Link,
+    home: Home,
+    on_event: Callable[[Json], None],
+    say: Callable[[str], None],
+    *,
+    wait: bool,
+) -> Record | None:
+    """Finish the record of a run that this process has adopted; None while it is under way, unless ``wait``."""
+    launch = launch_of(record, [store.blob_path(home, item.digest) for item in record.inputs], home)
+    outcome = containers.resume(link, launch, run.project, run.spool, on_event, say, wait=wait)
+    if outcome is None:
+        return None
+    finished = finish(run, record, outcome, store.read_source(run))
+    containers.forget(link, launch, run.project, run.spool)
+    return finished
 
 
 def measures(record: Record) -> tuple[str, ...]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine import archives, containers, daemon, environments, notebooks, store
 from engine.digests import bare, digest_of
 from engine.errors import BadInput, Detached, EngineUnavailable
+from engine.link import Link
 from engine.model import Json, Limits, Record, Spec
 from engine.pipeline import environment
 from engine.pipeline.harvest import finish
+from engine.pipeline.launching import launch_of, link_to
 from engine.pipeline.plan import Plan, derived_plan, recorded_plan
 from engine.pipeline.reading import recorded
 from engine.progress import Progress
@@ -30,6 +33,8 @@ class Request:
     wanted: environment.Wanted
     limits: Limits
     deterministic: bool = False
+    host: str = ""  # empty: the home's default
+    detach: bool = False
 
 
 def run(request: Request, home: Home, progress: Progress, on_event: OnEvent) -> Record:
@@ -40,49 +45,69 @@ def run(request: Request, home: Home, progress: Progress, on_event: OnEvent) -> 
     copy = notebooks.neutralise(notebooks.substitute(original, flags, values))
     root = store.find_project_root(request.notebook, home)
     declared = environment.requirements(original, request.notebook, root, request.wanted)
-    engine = daemon.connect()
-    inputs = store.keep_inputs(request.inputs, request.notebook, root, home, progress)
-    source = store.snapshot(root, request.notebook, home, progress, inputs, archives.is_archive)
-    base, lock = environment.resolve(request.notebook, declared, request.wanted, home, engine, progress)
-    image = environment.assemble(base, lock, home, engine, progress)
-    spec = Spec(
-        notebook=notebooks.notebook_digest(copy),
-        flags=values,
-        source=source.digest,
-        inputs=inputs,
-        image=image.id,
-        environment=containers.environment(containers.MEASURES if request.deterministic else ()),
-        directory=store.folder_in(root, request.notebook),
-    )
-    notes = (
-        *original.warnings,
-        *(origin for origin in declared.origins if " was passed over: " in origin),
-        *(f"not in the source snapshot: {path} looks like a secret" for path in source.secrets),
-        *(f"not in the source snapshot: {what}" for what in source.left_out),
-    )
-    for note in notes:
-        progress.say(f"  {note}")
-    plan = Plan(spec, copy, original, lock.text, image, source, values, inputs, notes)
-    return execute(plan, request.limits, home, engine, progress, on_event)
+    with _opened(request.host, home, progress) as link:
+        engine = daemon.connect() if link.is_remote else link.engine
+        inputs = store.keep_inputs(request.inputs, request.notebook, root, home, progress)
+        source = store.snapshot(root, request.notebook, home, progress, inputs, archives.is_archive)
+        base, lock = environment.resolve(request.notebook, declared, request.wanted, home, engine, progress)
+        image = environment.assemble(base, lock, home, engine, progress)
+        spec = Spec(
+            notebook=notebooks.notebook_digest(copy),
+            flags=values,
+            source=source.digest,
+            inputs=inputs,
+            image=image.id,
+            environment=containers.environment(containers.MEASURES if request.deterministic else ()),
+            directory=store.folder_in(root, request.notebook),
+        )
+        notes = (
+            *original.warnings,
+            *(origin for origin in declared.origins if " was passed over: " in origin),
+            *(f"not in the source snapshot: {path} looks like a secret" for path in source.secrets),
+            *(f"not in the source snapshot: {what}" for what in source.left_out),
+        )
+        for note in notes:
+            progress.say(f"  {note}")
+        plan = Plan(spec, copy, original, lock.text, image, source, values, inputs, notes)
+        if link.is_remote:
+            environments.load_image(image, home, link.engine, progress)
+        return execute(plan, request.limits, home, link, progress, on_event, detach=request.detach)
 
 
-def rerun(prefix: str, limits: Limits, home: Home, progress: Progress, on_event: OnEvent) -> Record:
+def rerun(
+    prefix: str,
+    limits: Limits,
+    home: Home,
+    progress: Progress,
+    on_event: OnEvent,
+    host: str = "",
+    *,
+    detach: bool = False,
+) -> Record:
     """Repeat a run from its record alone and compare. Limits that are not given are those of the run."""
     old, kept = recorded(prefix, home, progress)
-    engine = daemon.connect()
-    plan = _restored(recorded_plan(old, kept), home, engine, progress)
-    return execute(plan, _limits(old, limits), home, engine, progress, on_event, rerun_of=old.id)
+    with _opened(host, home, progress) as link:
+        plan = _restored(recorded_plan(old, kept), home, link.engine, progress)
+        return execute(plan, _limits(old, limits), home, link, progress, on_event, rerun_of=old.id, detach=detach)
 
 
 def rerun_with(
-    prefix: str, assignments: tuple[str, ...], limits: Limits, home: Home, progress: Progress, on_event: OnEvent
+    prefix: str,
+    assignments: tuple[str, ...],
+    limits: Limits,
+    home: Home,
+    progress: Progress,
+    on_event: OnEvent,
+    host: str = "",
+    *,
+    detach: bool = False,
 ) -> Record:
     """Run a recorded run's spec with other flag values: a new spec, whose record names that run as its parent."""
     old, kept = recorded(prefix, home, progress)
     plan = derived_plan(old, kept, assignments)
-    engine = daemon.connect()
-    plan = _restored(plan, home, engine, progress)
-    return execute(plan, _limits(old, limits), home, engine, progress, on_event, parent=old.id)
+    with _opened(host, home, progress) as link:
+        plan = _restored(plan, home, link.engine, progress)
+        return execute(plan, _limits(old, limits), home, link, progress, on_event, parent=old.id, detach=detach)
 
 
 def restore(old: Record, home: Home, engine: daemon.Engine, progress: Progress) -> Plan:
@@ -90,6 +115,15 @@ def restore(old: Record, home: Home, engine: daemon.Engine, progress: Progress) 
     kept = store.open_run(home, old.id)
     store.verify_run(kept, old)
     return _restored(recorded_plan(old, kept), home, engine, progress)
+
+
+@contextmanager
+def _opened(host: str, home: Home, progress: Progress) -> Iterator[Link]:
+    """The way to a host, and who answers there: said before anything is built."""
+    with link_to(host, home) as link:
+        if link.is_remote:
+            progress.say(f"  runs on {link.engine}")
+        yield link
 
 
 def _restored(plan: Plan, home: Home, engine: daemon.Engine, progress: Progress) -> Plan:
@@ -126,15 +160,19 @@ def execute(
     plan: Plan,
     limits: Limits,
     home: Home,
-    engine: daemon.Engine,
+    link: Link,
     progress: Progress,
     on_event: OnEvent,
     *,
     rerun_of: str = "",
     parent: str = "",
     experiment: str = "",
+    detach: bool = False,
 ) -> Record:
-    """Execute a plan and record it; see ``Record`` for the last three."""
+    """Execute a plan, whose image the engine holds, and record it; see ``Record`` for its relatives.
+
+    With ``detach`` the record says "running".
+    """
     record = Record(
         id=store.new_id(),
         hash=bare(digest_of(plan.spec.to_json())),
@@ -154,26 +192,21 @@ def execute(
         experiment=experiment,
         notes=plan.notes,
     )
-    mounts = [(store.materialise(item, home), item.target) for item in plan.inputs]
     document = notebooks.to_document(plan.notebook)
+    launch = launch_of(record, [store.materialise(item, home) for item in plan.inputs], home)
     with store.begin_run(home, record, plan.original.original, document, plan.lock, plan.source) as run:
+        launch = replace(launch, home=store.home_id(home))  # which the first run of a home gives it
         try:
             outcome = containers.execute(
-                engine,
-                record.image,
-                project=run.project,
-                spool=run.spool,
-                directory=plan.spec.directory,
-                inputs=mounts,
-                environment=plan.spec.environment,
-                network=plan.spec.network,
-                limits=limits,
-                run_id=record.id,
-                on_event=_display(on_event),
+                link, launch, run.project, run.spool, _display(on_event), progress.say, detach=detach
             )
         except Detached:
             raise  # the run may be under way: it stays as it is, to be settled later
         except (EngineUnavailable, BadInput, KeyboardInterrupt):
             store.discard(run)  # nothing was executed, so nothing is recorded
             raise
-        return finish(run, record, outcome, plan.source)
+        if outcome is None:
+            return record
+        finished = finish(run, record, outcome, plan.source)
+        containers.forget(link, launch, run.project, run.spool)
+        return finished

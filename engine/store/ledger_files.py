@@ -77,6 +77,15 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
     return Checkpoint(origin, int(size), base64.b64decode(root, validate=True), note)
 
 
+def home_id(home: Home) -> str:
+    """16 hex digits by which this home's ledger, and so the home, is known; empty before its first entry."""
+    try:
+        checkpoint = read_checkpoint(checkpoint_path(home))
+    except ValueError:
+        return ""
+    return checkpoint.origin.rpartition("/")[2] if checkpoint else ""
+
+
 def counts(home: Home, checkpoint: Checkpoint) -> bool:
     """Whether a checkpoint is signed by the home's key or one that is trusted; when it was made is not looked at."""
     if not checkpoint.note.signatures:

@@ -14,17 +14,20 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
+from docker.errors import NotFound
 from nbformat.v4 import new_code_cell, new_notebook
 
 from engine import containers, daemon
 from engine.errors import BadInput, EngineUnavailable
-from engine.model import Json, Limits, Outcome
+from engine.link import Link
+from engine.model import Input, Json, Limits, Outcome
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(180)]
 
@@ -88,18 +91,29 @@ def start(run: Run, engine: daemon.Engine, image: str, on_event: Any = None, **o
             on_event(event)
 
     known = {name: options.pop(name) for name in ("directory", "inputs", "network") if name in options}
-    run.outcome = containers.execute(
-        engine,
-        image,
-        project=run.project,
-        spool=run.spool,
-        environment=containers.environment(),
-        limits=Limits(**options),
-        run_id=run.id,
-        on_event=note,
-        **{"directory": ".", "inputs": (), "network": False, **known},
-    )
+    launch = replace(launch_of(run.id, image), limits=Limits(**options), **known)
+    run.outcome = containers.execute(Link(), launch, run.project, run.spool, note, print)
     return run
+
+
+def launch_of(run: str, image: str) -> containers.Launch:
+    return containers.Launch(run, "0" * 16, image, ".", (), containers.environment(), False, Limits())
+
+
+def given(target: str) -> Input:
+    """An input of which only the target matters here."""
+    return Input(target, "", 0, kept=False, path="")
+
+
+def settle(run: Run, image: str, on_event: Any = lambda event: None) -> Outcome | None:
+    """As the next command does it."""
+    launch = launch_of(run.id, image)
+    return containers.resume(Link(), launch, run.project, run.spool, on_event, print, wait=False)
+
+
+def remove_container(engine: daemon.Engine, run: Run) -> None:
+    with suppress(NotFound):
+        engine.client.api.remove_container(f"nbseal-{run.id}", force=True)
 
 
 def containers_of(engine: daemon.Engine, run: Run) -> list[Any]:
@@ -317,7 +331,7 @@ def test_inputs_are_there_and_read_only(execute: Execute, tmp_path: Path) -> Non
     run = execute(
         "print(open('in/data.csv').read())\n"
         "try:\n    open('in/data.csv', 'w')\nexcept OSError as error:\n    print(error)",
-        inputs=[(data, "in/data.csv")],
+        inputs=[(data, given("in/data.csv"))],
     )
     assert "1,2" in run.text()
     assert "Read-only" in run.text()
@@ -658,7 +672,7 @@ def test_an_input_that_cannot_be_mounted(engine: daemon.Engine, kernel_image: st
     data = tmp_path / "data"
     data.touch(0o644)
     with pytest.raises(BadInput):
-        start(run, engine, kernel_image, inputs=[(data, "../data")])
+        start(run, engine, kernel_image, inputs=[(data, given("../data"))])
     assert containers_of(engine, run) == []
 
 
@@ -667,13 +681,13 @@ def test_an_input_that_cannot_be_mounted(engine: daemon.Engine, kernel_image: st
 CALLER = """
 import sys
 from pathlib import Path
-from engine import containers, daemon
-from engine.model import Limits
+from engine import containers
+from engine.link import Link
+from tests.engine.test_execution import launch_of
 folder, image, run_id = sys.argv[1:]
 containers.execute(
-    daemon.connect(), image, project=Path(folder, "project"), spool=Path(folder, "spool"), directory=".", inputs=(),
-    environment=containers.environment(), network=False, limits=Limits(), run_id=run_id,
-    on_event=lambda event: print(event["event"], flush=True),
+    Link(), launch_of(run_id, image), Path(folder, "project"), Path(folder, "spool"),
+    lambda event: print(event["event"], flush=True), print,
 )
 """
 
@@ -697,12 +711,12 @@ def test_a_run_whose_process_was_killed_goes_on_and_is_settled(
         tmp_path, "print('first', flush=True)\nimport time\ntime.sleep(3)\nopen('out', 'w').write('x')", "1 / 0"
     )
     kill_caller(run, kernel_image, after="output")
-    assert containers.settle(engine, run.id, run.spool, lambda event: None) is None
+    assert settle(run, kernel_image) is None
     deadline = time.monotonic() + 60
     outcome = None
     while outcome is None and time.monotonic() < deadline:
         time.sleep(0.2)
-        outcome = containers.settle(engine, run.id, run.spool, run.events.append)
+        outcome = settle(run, kernel_image, run.events.append)
     assert outcome is not None
     assert outcome.status == "failed"
     assert outcome.error is not None
@@ -718,7 +732,7 @@ def test_a_run_whose_process_was_killed_goes_on_and_is_settled(
     assert containers_of(engine, run) == []
     assert not (run.folder / "identity").exists()
     # A second time it is still told from the spool.
-    again = containers.settle(engine, run.id, run.spool, lambda event: None)
+    again = settle(run, kernel_image)
     assert again is not None
     assert again.status == "failed"
 
@@ -726,17 +740,17 @@ def test_a_run_whose_process_was_killed_goes_on_and_is_settled(
 def test_a_run_whose_container_was_removed_is_lost(engine: daemon.Engine, kernel_image: str, tmp_path: Path) -> None:
     run = prepare(tmp_path, "print('before')", FOREVER)
     kill_caller(run, kernel_image, after="output")
-    containers.remove_container(engine, run.id)
-    outcome = containers.settle(engine, run.id, run.spool, run.events.append)
+    remove_container(engine, run)
+    outcome = settle(run, kernel_image, run.events.append)
     assert outcome is not None
     assert outcome.status == "lost"
     assert outcome.reason
     assert run.text(0) == "before\n"
 
 
-def test_a_run_that_never_had_a_container_is_lost(engine: daemon.Engine, tmp_path: Path) -> None:
+def test_a_run_that_never_had_a_container_is_lost(engine: daemon.Engine, kernel_image: str, tmp_path: Path) -> None:
     run = prepare(tmp_path, "1")
-    outcome = containers.settle(engine, run.id, run.spool, run.events.append)
+    outcome = settle(run, kernel_image, run.events.append)
     assert outcome is not None
     assert (outcome.status, run.events) == ("lost", [])
-    containers.remove_container(engine, run.id)
+    remove_container(engine, run)

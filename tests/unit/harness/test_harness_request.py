@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.containers.execute import request
+from engine.containers.identity import request
 from engine.harness.memory import format_bytes
 from engine.harness.request import Request, UnknownProtocol, read_request
 from engine.model import Limits

@@ -1,0 +1,56 @@
+"""The folder ``identity`` of a run under way: who its container's user is, and at which engine it was begun."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from engine.containers.launch import Folders, Launch
+from engine.containers.profile import needs_instrument
+from engine.containers.user import User
+from engine.files import read_regular, write_atomic, write_json
+from engine.harness import PROTOCOL
+from engine.model import Json, Limits
+
+_FILE = "whereabouts.json"
+_MAX_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class Whereabouts:
+    """Where a run was begun, so that whoever finds it knows whom to ask about its container."""
+
+    engine: str  # the id that the engine gives itself
+    host: str = ""  # as the home calls it; empty for this machine
+    url: str = ""  # where that led when the run was begun
+
+
+def write_identity(folders: Folders, user: User, launch: Launch, where: Whereabouts) -> None:
+    """The folder, and the request to the harness in the spool."""
+    environment = launch.environment
+    write_json(folders.spool / "request.json", request(launch.directory, environment, launch.limits), durable=False)
+    folders.identity.mkdir(exist_ok=True)
+    write_atomic(folders.identity / "passwd", user.passwd(environment["USER"], environment["HOME"]).encode())
+    write_atomic(folders.identity / "group", user.group(environment["USER"]).encode())
+    write_json(folders.identity / _FILE, asdict(where))
+
+
+def request(directory: str, environment: Any, limits: Limits) -> Json:
+    """request.json: what the harness is to do. What every harness can do is asked for in the first protocol."""
+    return {
+        "protocol": PROTOCOL if needs_instrument(environment) else 1,
+        "directory": directory,
+        "timeout": limits.timeout,
+        "cell_timeout": limits.cell_timeout,
+        "memory": limits.memory,
+    }
+
+
+def read_whereabouts(folders: Folders) -> Whereabouts | None:
+    """None when the run was not begun at any engine yet, or is not under way any more."""
+    try:
+        fields = json.loads(read_regular(folders.identity / _FILE, _MAX_BYTES))
+        return Whereabouts(str(fields["engine"]), str(fields["host"]), str(fields["url"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

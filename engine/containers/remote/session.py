@@ -1,0 +1,127 @@
+"""Talking to a courier: requests there, frames back, and an end to waiting when nothing comes."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.resources import files
+from types import TracebackType
+from typing import Any
+
+from engine.daemon import Engine
+from engine.errors import EngineUnavailable
+from engine.model import Json
+
+#: The interpreter of every base's harness.
+PYTHON = "/opt/harness/bin/python3"
+#: Seconds without any frame after which the link is taken for dead: a courier speaks every second.
+_SILENCE = 20.0
+_MAX_LINE, _MAX_DATA = 1 << 16, 8 << 20
+_STDOUT = 1
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a courier says; see ``program``."""
+
+    kind: str
+    fields: Json
+    data: bytes
+
+
+class Session:
+    """One program in the courier for as long as the block lasts.
+
+    What breaks raises ConnectionError or TimeoutError, and docker's and requests' own exceptions pass through;
+    EngineUnavailable when the courier says what no courier says.
+    """
+
+    def __init__(self, engine: Engine, courier: str) -> None:
+        api: Any = engine.client.api
+        program = files("engine.containers.remote").joinpath("program.py").read_text("utf-8")
+        self._id = api.exec_create(courier, [PYTHON, "-I", "-S", "-c", program], stdin=True, stderr=True)["Id"]
+        # Nothing is said before it is asked, so no byte of it can be lost in the buffer of the answer's header.
+        self._raw = api.exec_start(self._id, socket=True)
+        self._socket = getattr(self._raw, "_sock", self._raw)
+        self._socket.settimeout(_SILENCE)
+        self._buffer = bytearray()
+        self._errors = b""
+
+    def ask(self, do: str, **fields: Any) -> None:
+        """Send one request."""
+        self.send(json.dumps({"do": do, **fields}).encode("ascii") + b"\n")
+
+    def send(self, data: bytes) -> None:
+        """Send bytes that a request announced."""
+        self._socket.sendall(data)
+
+    def frame(self) -> Frame:
+        """The next frame that is more than a sign of life."""
+        while True:
+            while (end := self._buffer.find(b"\n")) < 0:
+                self._receive()
+                if len(self._buffer) > _MAX_LINE and b"\n" not in self._buffer:
+                    raise self._nonsense()
+            try:
+                fields = json.loads(bytes(self._buffer[:end]))
+                kind, size = str(fields["frame"]), int(fields["size"])
+            except (ValueError, KeyError, TypeError, RecursionError):
+                raise self._nonsense() from None
+            if not 0 <= size <= _MAX_DATA:
+                raise self._nonsense()
+            while len(self._buffer) < end + 1 + size:
+                self._receive()
+            data = bytes(self._buffer[end + 1 : end + 1 + size])
+            del self._buffer[: end + 1 + size]
+            if kind != "alive":
+                return Frame(kind, fields, data)
+
+    def frames(self, last: str) -> Iterator[Frame]:
+        """Frames up to the one of this kind, and with it."""
+        while True:
+            frame = self.frame()
+            yield frame
+            if frame.kind == last:
+                return
+
+    def _receive(self) -> None:
+        """One piece of the container's output as the engine frames it (Docker Engine API, "Attach to a container")."""
+        stream, size = struct.unpack(">BxxxL", self._exactly(8))
+        data = self._exactly(size)
+        if stream == _STDOUT:
+            self._buffer += data
+        else:
+            self._errors = (self._errors + data)[-2000:]
+
+    def _exactly(self, size: int) -> bytes:
+        data = bytearray()
+        while len(data) < size:
+            piece = self._socket.recv(min(size - len(data), 1 << 20))
+            if not piece:
+                if self._errors:
+                    raise self._nonsense()
+                raise ConnectionResetError("the courier does not speak any more")
+            data += piece
+        return bytes(data)
+
+    def _nonsense(self) -> EngineUnavailable:
+        lines = self._errors.decode(errors="replace").strip().splitlines() or ["it said what no courier says"]
+        return EngineUnavailable(f"The courier on the host failed: {lines[-1][:300]}.", "`nbseal hosts check` looks.")
+
+    def close(self) -> None:
+        """The program ends when nobody asks any more."""
+        with suppress(OSError):
+            self._raw.close()
+        with suppress(OSError):
+            self._socket.close()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
