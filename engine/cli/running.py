@@ -53,6 +53,11 @@ def _bytes(text: str) -> int:
     return size
 
 
+def where(host: str | None, *, detach: bool) -> pipeline.Where:
+    """Where a run goes."""
+    return pipeline.Where(host or "", detach)
+
+
 def help_flags(notebook: Path, *, as_json: bool) -> int:
     """List the flags of a notebook with type, default and where each was found."""
     flags = pipeline.flags(notebook)
@@ -77,11 +82,12 @@ def run(
     limits: Limits,
     *,
     deterministic: bool,
+    where: pipeline.Where,
     as_json: bool,
 ) -> int:
     """Run a notebook; the exit code says how it ended."""
     terminal = Terminal()
-    request = pipeline.Request(notebook, tuple(assignments), tuple(inputs), wanted, limits, deterministic)
+    request = pipeline.Request(notebook, tuple(assignments), tuple(inputs), wanted, limits, deterministic, where)
     home = find_home()
     unlock(home)
     record = pipeline.run(request, home, terminal, CellProgress(terminal))
@@ -90,12 +96,12 @@ def run(
     return exit_code(record)
 
 
-def rerun(prefix: str, limits: Limits, at_least: Verdict, *, as_json: bool) -> int:
+def rerun(prefix: str, limits: Limits, at_least: Verdict, where: pipeline.Where, *, as_json: bool) -> int:
     """Repeat a run; the exit code judges the comparison, whether or not the notebook fails as it did before."""
     terminal = Terminal()
     home = find_home()
     unlock(home)
-    record = pipeline.rerun(prefix, limits, home, terminal, CellProgress(terminal))
+    record = pipeline.rerun(prefix, limits, home, terminal, CellProgress(terminal), where)
     terminal.clear()
     _print(record, home, as_json=as_json)
     if record.comparison is None:
@@ -105,12 +111,12 @@ def rerun(prefix: str, limits: Limits, at_least: Verdict, *, as_json: bool) -> i
     return verdict_code(record.comparison, at_least)
 
 
-def rerun_with(prefix: str, assignments: list[str], limits: Limits, *, as_json: bool) -> int:
+def rerun_with(prefix: str, assignments: list[str], limits: Limits, where: pipeline.Where, *, as_json: bool) -> int:
     """Run the spec of a run with other flag values; nothing is compared, and the exit code says how it ended."""
     terminal = Terminal()
     home = find_home()
     unlock(home)
-    record = pipeline.rerun_with(prefix, tuple(assignments), limits, home, terminal, CellProgress(terminal))
+    record = pipeline.rerun_with(prefix, tuple(assignments), limits, home, terminal, CellProgress(terminal), where)
     terminal.clear()
     _print(record, home, as_json=as_json)
     return exit_code(record)
@@ -147,6 +153,31 @@ def refuse_beside_image_only(assignments: list[str], limits: Limits, *, judged: 
         )
 
 
+def attach(prefix: str, *, as_json: bool) -> int:
+    """Follow a run that nobody follows; the exit code says how it ended."""
+    terminal = Terminal()
+    home = find_home()
+    unlock(home)
+    record = pipeline.attach(prefix, home, terminal, CellProgress(terminal))
+    terminal.clear()
+    _print(record, home, as_json=as_json)
+    return exit_code(record)
+
+
+def stop(prefix: str, host: str, *, as_json: bool) -> int:
+    """Stop a run that is under way, as Ctrl-C does it."""
+    terminal = Terminal()
+    home = find_home()
+    unlock(home)
+    stopped = pipeline.stop(prefix, host, home, terminal)
+    terminal.clear()
+    if as_json:
+        print_json({"run": stopped.run, "host": stopped.host, "status": stopped.status})
+    else:
+        print(f"{stopped.run}  {stopped.status}")
+    return 0
+
+
 def _print(record: Record, home: Home, *, as_json: bool) -> None:
     announce(record)
     shown = pipeline.look(record, home)
@@ -158,4 +189,4 @@ def _print(record: Record, home: Home, *, as_json: bool) -> None:
 
 def exit_code(record: Record) -> int:
     """docs/reference/exit-codes.md: 0 completed, 1 the notebook failed or was lost, 130 interrupted."""
-    return {"completed": 0, "interrupted": 130}.get(record.status, 1)
+    return {"completed": 0, "running": 0, "interrupted": 130}.get(record.status, 1)

@@ -14,6 +14,7 @@ from engine.containers.profile import (
     with_one_thread,
     with_other_hashes,
 )
+from engine.containers.stopping import find_running, stop
 
 __all__ = [
     "MEASURES",
@@ -23,12 +24,14 @@ __all__ = [
     "elsewhere",
     "environment",
     "execute",
+    "find_running",
     "forget",
     "held",
     "holding",
     "on_plain_processor",
     "read_whereabouts",
     "resume",
+    "stop",
     "traced",
     "with_one_thread",
     "with_other_hashes",

@@ -17,6 +17,7 @@ from engine.pipeline.environment import (
     lock,
     rebuild_image,
 )
+from engine.pipeline.following import Stopped, attach, stop
 from engine.pipeline.hosting import Checked, check_host
 from engine.pipeline.importing import Imported, import_archive, read_archive
 from engine.pipeline.keeping import (
@@ -32,6 +33,7 @@ from engine.pipeline.keeping import (
     look,
     purge,
 )
+from engine.pipeline.launching import Where
 from engine.pipeline.places import pick
 from engine.pipeline.pulling import Pulled, pull
 from engine.pipeline.pushing import Pushed, push
@@ -55,9 +57,12 @@ __all__ = [
     "Retained",
     "Row",
     "Shown",
+    "Stopped",
     "Wanted",
+    "Where",
     "archive",
     "archive_older",
+    "attach",
     "audit_archive",
     "audit_run",
     "base_build",
@@ -97,6 +102,7 @@ __all__ = [
     "rerun_with",
     "run",
     "runs",
+    "stop",
     "verify",
     "verify_stored",
 ]

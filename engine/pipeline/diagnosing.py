@@ -8,8 +8,10 @@ from dataclasses import replace
 
 from engine import containers, environments, results, store
 from engine.errors import BadInput
+from engine.hosts import LOCAL
 from engine.link import Link
 from engine.model import Json, Limits, Record, Verdict
+from engine.pipeline.launching import Where
 from engine.pipeline.story import execute, rerun, restore
 from engine.pipeline.verifying import Verification, ended, evidence_of, has_counterpart, verify, verify_stored
 from engine.progress import Progress, Silent
@@ -93,7 +95,9 @@ def _repeat(run: Record, budget: float, home: Home, progress: Progress) -> str:
             "There is no other run to compare it with, so it has to be repeated first: give a larger --budget.",
         )
     with progress.task("repeating the run, to have something to compare it with"):
-        again = rerun(run.id, Limits(timeout=min(budget, run.limits.timeout or budget)), home, Silent(), _ignore)
+        again = rerun(
+            run.id, Limits(timeout=min(budget, run.limits.timeout or budget)), home, Silent(), _ignore, Where(LOCAL)
+        )
     if again.status == "interrupted":
         raise KeyboardInterrupt
     return again.id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from engine import containers, hosts, store
@@ -10,6 +11,14 @@ from engine.errors import BadInput
 from engine.link import Link
 from engine.model import Record, Spec
 from engine.settings import Home
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where a run goes. ``host`` is a name, empty for the home's default; ``detach`` waits for nothing there."""
+
+    host: str = ""
+    detach: bool = False
 
 
 def link_to(name: str, home: Home) -> Link:

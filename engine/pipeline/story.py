@@ -14,13 +14,15 @@ from engine.link import Link
 from engine.model import Json, Limits, Record, Spec
 from engine.pipeline import environment
 from engine.pipeline.harvest import finish
-from engine.pipeline.launching import launch_of, link_to
+from engine.pipeline.launching import Where, launch_of, link_to
 from engine.pipeline.plan import Plan, derived_plan, recorded_plan
 from engine.pipeline.reading import recorded
 from engine.progress import Progress
 from engine.settings import Home
 
 OnEvent = Callable[[Json], None]
+#: By default: not another machine, unless the home says so.
+_HERE = Where()
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,7 @@ class Request:
     wanted: environment.Wanted
     limits: Limits
     deterministic: bool = False
-    host: str = ""  # empty: the home's default
-    detach: bool = False
+    where: Where = _HERE
 
 
 def run(request: Request, home: Home, progress: Progress, on_event: OnEvent) -> Record:
@@ -45,7 +46,7 @@ def run(request: Request, home: Home, progress: Progress, on_event: OnEvent) -> 
     copy = notebooks.neutralise(notebooks.substitute(original, flags, values))
     root = store.find_project_root(request.notebook, home)
     declared = environment.requirements(original, request.notebook, root, request.wanted)
-    with _opened(request.host, home, progress) as link:
+    with _opened(request.where, home, progress) as link:
         engine = daemon.connect() if link.is_remote else link.engine
         inputs = store.keep_inputs(request.inputs, request.notebook, root, home, progress)
         source = store.snapshot(root, request.notebook, home, progress, inputs, archives.is_archive)
@@ -71,7 +72,7 @@ def run(request: Request, home: Home, progress: Progress, on_event: OnEvent) -> 
         plan = Plan(spec, copy, original, lock.text, image, source, values, inputs, notes)
         if link.is_remote:
             environments.load_image(image, home, link.engine, progress)
-        return execute(plan, request.limits, home, link, progress, on_event, detach=request.detach)
+        return execute(plan, request.limits, home, link, progress, on_event, detach=request.where.detach)
 
 
 def rerun(
@@ -80,15 +81,13 @@ def rerun(
     home: Home,
     progress: Progress,
     on_event: OnEvent,
-    host: str = "",
-    *,
-    detach: bool = False,
+    where: Where = _HERE,
 ) -> Record:
     """Repeat a run from its record alone and compare. Limits that are not given are those of the run."""
     old, kept = recorded(prefix, home, progress)
-    with _opened(host, home, progress) as link:
+    with _opened(where, home, progress) as link:
         plan = _restored(recorded_plan(old, kept), home, link.engine, progress)
-        return execute(plan, _limits(old, limits), home, link, progress, on_event, rerun_of=old.id, detach=detach)
+        return execute(plan, _limits(old, limits), home, link, progress, on_event, rerun_of=old.id, detach=where.detach)
 
 
 def rerun_with(
@@ -98,16 +97,14 @@ def rerun_with(
     home: Home,
     progress: Progress,
     on_event: OnEvent,
-    host: str = "",
-    *,
-    detach: bool = False,
+    where: Where = _HERE,
 ) -> Record:
     """Run a recorded run's spec with other flag values: a new spec, whose record names that run as its parent."""
     old, kept = recorded(prefix, home, progress)
     plan = derived_plan(old, kept, assignments)
-    with _opened(host, home, progress) as link:
+    with _opened(where, home, progress) as link:
         plan = _restored(plan, home, link.engine, progress)
-        return execute(plan, _limits(old, limits), home, link, progress, on_event, parent=old.id, detach=detach)
+        return execute(plan, _limits(old, limits), home, link, progress, on_event, parent=old.id, detach=where.detach)
 
 
 def restore(old: Record, home: Home, engine: daemon.Engine, progress: Progress) -> Plan:
@@ -118,9 +115,9 @@ def restore(old: Record, home: Home, engine: daemon.Engine, progress: Progress) 
 
 
 @contextmanager
-def _opened(host: str, home: Home, progress: Progress) -> Iterator[Link]:
+def _opened(where: Where, home: Home, progress: Progress) -> Iterator[Link]:
     """The way to a host, and who answers there: said before anything is built."""
-    with link_to(host, home) as link:
+    with link_to(where.host, home) as link:
         if link.is_remote:
             progress.say(f"  runs on {link.engine}")
         yield link
@@ -141,7 +138,7 @@ def _limits(old: Record, limits: Limits) -> Limits:
     )
 
 
-def _display(on_event: OnEvent) -> OnEvent:
+def display(on_event: OnEvent) -> OnEvent:
     """Showing a run must not be able to end it: stderr may be closed, and a notebook can write events."""
     shown = True
 
@@ -198,7 +195,7 @@ def execute(
         launch = replace(launch, home=store.home_id(home))  # which the first run of a home gives it
         try:
             outcome = containers.execute(
-                link, launch, run.project, run.spool, _display(on_event), progress.say, detach=detach
+                link, launch, run.project, run.spool, display(on_event), progress.say, detach=detach
             )
         except Detached:
             raise  # the run may be under way: it stays as it is, to be settled later

@@ -12,8 +12,10 @@ from engine.cli.commands.options import (
     AsOfOption,
     AtLeastOption,
     CellTimeoutOption,
+    DetachOption,
     ExactOption,
     FilesOption,
+    HostOption,
     Json,
     LockedOption,
     MemoryOption,
@@ -45,6 +47,8 @@ def run(
     timeout: TimeoutOption = None,
     cell_timeout: CellTimeoutOption = None,
     memory: MemoryOption = None,
+    host: HostOption = None,
+    detach: DetachOption = False,
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="Hold seeds, frameworks and the wall clock steady.")
     ] = False,
@@ -63,6 +67,7 @@ def run(
         running.environment(requirement, requirements, resolver, upgrade, locked, as_of),
         running.limits(timeout, cell_timeout, memory),
         deterministic=deterministic,
+        where=running.where(host, detach=detach),
         as_json=as_json,
     )
 
@@ -80,6 +85,8 @@ def rerun(
     timeout: TimeoutOption = None,
     cell_timeout: CellTimeoutOption = None,
     memory: MemoryOption = None,
+    host: HostOption = None,
+    detach: DetachOption = False,
     at_least: AtLeastOption = None,
     exact: ExactOption = False,
     as_json: Json = False,
@@ -104,8 +111,27 @@ def rerun(
     if image_only:
         return running.rebuild(run, as_json=as_json)
     if assignments:
-        return running.rerun_with(run, assignments, limits, as_json=as_json)
-    return running.rerun(run, limits, required, as_json=as_json)
+        return running.rerun_with(run, assignments, limits, running.where(host, detach=detach), as_json=as_json)
+    return running.rerun(run, limits, required, running.where(host, detach=detach), as_json=as_json)
+
+
+@app.command()
+def attach(run: RunName, as_json: Json = False) -> int:
+    """Follow a run that goes on without anybody: what was missed first, then what comes; and fetch its results."""
+    from engine.cli import running
+
+    return running.attach(run, as_json=as_json)
+
+
+@app.command()
+def stop(run: RunName, host: HostOption = None, as_json: Json = False) -> int:
+    """Stop a run, on whatever machine: the cell is interrupted, what was printed is kept.
+
+    With --host it need not be a run of this home.
+    """
+    from engine.cli import running
+
+    return running.stop(run, host or "", as_json=as_json)
 
 
 @app.command()

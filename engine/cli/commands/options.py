@@ -29,6 +29,11 @@ CellTimeoutOption = Annotated[float | None, typer.Option(min=0.1, metavar="SECON
 MemoryOption = Annotated[
     str | None, typer.Option("--memory", metavar="SIZE", help="Memory limit, as 512m or 4g; default: all there is.")
 ]
+HostOption = Annotated[
+    str | None,
+    typer.Option("--host", metavar="NAME", help="On which machine ('local' is this one); default: `hosts default`."),
+]
+DetachOption = Annotated[bool, typer.Option("--detach", help="Return once it has started; `attach` follows it.")]
 ArchiveOption = Annotated[
     Path | None, typer.Option("--archive", metavar="FILE", help="In an archive, which is checked and not imported.")
 ]

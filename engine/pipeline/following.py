@@ -1,0 +1,82 @@
+"""Runs that go on without the process that began them: followed again, or stopped."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from engine import containers, store
+from engine.errors import BadInput
+from engine.model import Record
+from engine.pipeline.launching import link_of, link_to
+from engine.pipeline.reading import find, take_up
+from engine.pipeline.story import OnEvent, display
+from engine.progress import Progress
+from engine.settings import Home
+
+#: Seconds that a run has to end after it was asked to, before it is killed: its harness saves meanwhile.
+_GRACE = 45.0
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """A run that was asked to stop. ``status`` is the record's, or "stopped" when no record of it is here."""
+
+    run: str
+    host: str
+    status: str
+
+
+def attach(prefix: str, home: Home, progress: Progress, on_event: OnEvent) -> Record:
+    """Follow a run to its end and record it; one that has ended is returned as it is.
+
+    ``on_event`` is called with all its events. BadInput when another process follows it already.
+    """
+    record = find(prefix, home, progress)
+    if record.status != "running":
+        return record
+    with store.adopt(home, record.id) as adopted:
+        if adopted is None:
+            raise BadInput(f"Run {record.id} is followed by another process.", "`nbseal stop` would stop it.")
+        run, record = adopted
+        with link_of(run, home) as link:
+            progress.say(f"  runs on {link.engine}")
+            finished = take_up(run, record, link, home, display(on_event), progress.say, wait=True)
+    if finished is None:
+        raise BadInput(
+            f"Run {record.id} was begun at another engine than the one that answers now.",
+            "Start that one, or set DOCKER_HOST as it was.",
+        )
+    return finished
+
+
+def stop(prefix: str, host: str, home: Home, progress: Progress) -> Stopped:
+    """Interrupt a run and wait for its end; kill it when it does not heed that. BadInput when it is not under way.
+
+    With ``host``, the run is looked for there, whosever it is.
+    """
+    if host:
+        with link_to(host, home) as link:
+            run = containers.find_running(link.engine, prefix)
+            containers.stop(link, run, _GRACE)
+            return Stopped(run, link.name, "stopped")
+    record = find(prefix, home, progress)
+    if record.status != "running":
+        raise BadInput(f"Run {record.id} is not under way: it {_said(record)}.", "There is nothing to stop.")
+    with link_of(store.open_run(home, record.id), home) as link:
+        containers.stop(link, record.id, _GRACE)
+        name = link.name
+    return Stopped(record.id, name, _recorded(record, home, progress).status)
+
+
+def _recorded(record: Record, home: Home, progress: Progress) -> Record:
+    """The record once it says how it ended, which another process may be about to write."""
+    end = time.monotonic() + _GRACE
+    while record.status == "running" and time.monotonic() < end:
+        time.sleep(0.2)
+        record = find(record.id, home, progress)
+    return record
+
+
+def _said(record: Record) -> str:
+    return {"lost": "was lost", "interrupted": "was interrupted"}.get(record.status, record.status)
