@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from engine import daemon, hosts
+from engine.link import Link
 from engine.model import Base
 from engine.settings import Home, find_home
 from tests.conftest import Nbseal
@@ -54,13 +55,13 @@ def test_paths_of_this_machine_are_not_there(second: Machine, tmp_path: Path) ->
 
 
 def test_a_cut_link_can_be_made_again(fresh_home: Home, second: Machine) -> None:
-    host = hosts.add(fresh_home, "far", second.ssh_url)
-    with daemon.connected(host) as engine:
+    with Link(hosts.add(fresh_home, "far", second.ssh_url)) as link:
+        broken = link.engine
         second.cut()
         with pytest.raises(Exception, match=r"(?i)connection|aborted|refused|no such file"):
-            engine.client.ping()
-    with daemon.connected(host) as engine:
-        assert engine.client.ping()
+            broken.client.ping()
+        link.drop(broken)
+        assert link.engine.client.ping()
 
 
 def test_a_frozen_link_loses_nothing_once_it_is_thawed(second: Machine) -> None:
