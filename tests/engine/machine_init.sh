@@ -1,5 +1,5 @@
-# The first process of a second machine of the tests: $1 its name, $2 its folder, $3 what it must not see; the rest are
-# dockerd's arguments. It ends with its standard input.
+# The first process of a second machine of the tests: $1 its name, $2 its folder, $3 what it must not see; what follows
+# are more arguments of dockerd. It ends with its standard input.
 set -e
 hostname "$1"
 mount -t tmpfs -o mode=0755 tmpfs /run

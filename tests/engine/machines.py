@@ -8,7 +8,6 @@ and mounts away. The engine's images outlive it, in the home of the tests.
 
 from __future__ import annotations
 
-import fcntl
 import ipaddress
 import json
 import os
@@ -17,14 +16,14 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from engine.settings import find_home
+from tests.engine.capsules import PATH, Capsule, call, claimed, remove_groups
 from tests.engine.certificates import mutual_tls
 from tests.engine.ssh_settings import prepare_ssh
 
@@ -36,9 +35,7 @@ if TYPE_CHECKING:
 #: Networks of cables are taken from here.
 _CABLES = ipaddress.ip_network("10.128.0.0/10")
 _TLS_PORT = 2376
-_PATIENCE = 60.0
-
-_INIT = Path(__file__).with_name("machine_init.sh")
+_PROGRAMS = ("sshd", "ssh-keygen", "dockerd", "docker-init", "iptables", "ip", "unshare", "nsenter")
 
 
 @dataclass
@@ -48,7 +45,7 @@ class Machine:
     name: str
     folder: Path
     network: ipaddress.IPv4Network
-    _process: subprocess.Popen[bytes] | None = None
+    _capsule: Capsule | None = None
     _arguments: tuple[str, ...] = ()
     _environment: Mapping[str, str] = field(default_factory=dict)
 
@@ -80,7 +77,7 @@ class Machine:
 
     @property
     def is_on(self) -> bool:
-        return self._process is not None and self._process.poll() is None
+        return self._capsule is not None and self._capsule.is_on
 
     def log(self) -> str:
         """What its engine and its OpenSSH server said since it was made."""
@@ -91,7 +88,7 @@ class Machine:
         """Its engine, past all networks: what is there, whatever happens to the cable."""
         import docker
 
-        client = docker.DockerClient(base_url=f"unix:///proc/{self._first()}/root/run/docker.sock")
+        client = docker.DockerClient(base_url=f"unix:///proc/{self._on.first}/root/run/docker.sock")
         try:
             yield client
         finally:
@@ -118,59 +115,24 @@ class Machine:
         self._boot()
 
     def _boot(self) -> None:
-        data = (
-            "--data-root",
-            "/run/machine/data",
-            "--bridge",
-            "none",
-            "--iptables=false",
-            "--cgroup-parent",
-            self._group,
-        )
-        listen = (
-            "-H",
-            "unix:///run/docker.sock",
-            "-H",
-            self.tcp_url,
-            "--tlsverify",
-            "--tlscacert",
-            "/run/machine/tls/ca.pem",
-        )
-        keys = ("--tlscert", "/run/machine/tls/server.pem", "--tlskey", "/run/machine/tls/server.key")
         hidden = ":".join((str(find_home().root), tempfile.gettempdir()))
-        # The cgroup driver is said, because one machine has only one systemd, and it is not in there.
-        command = ["unshare", "--net", "--mount", "--pid", "--uts", "--ipc", "--mount-proc", "--fork", "--kill-child"]
-        command += ["docker-init", "--", "sh", str(_INIT), self.name, str(self.folder), hidden]
-        command += [*data, "--exec-opt", "native.cgroupdriver=cgroupfs", *listen, *keys, *self._arguments]
-        path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
-        with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,  # its end, however it comes, is the machine's
-                stdout=log,
-                stderr=log,
-                env={"PATH": path, **self._environment},
-                start_new_session=True,  # Ctrl-C is for the test
-            )
+        self._capsule = Capsule(
+            "machine_init.sh",
+            *(self.name, str(self.folder), hidden, *self._arguments),
+            log=self.folder / "log",
+            environment=self._environment,
+        )
         self._plug()
-        assert self._process.stdin is not None
-        self._process.stdin.write(b"\n")
-        self._process.stdin.flush()
-        self._wait(lambda: self._docker_answers() and self._ssh_answers(), "answer")
+        self._capsule.go()
+        self._capsule.wait(lambda: self._docker_answers() and self._ssh_answers(), "answer")
 
     def power_off(self) -> None:
         """As when the plug is pulled: nothing of it is told."""
-        if self._process is None:
-            return
-        with suppress(ProcessLookupError, FileNotFoundError, ValueError):
-            os.kill(self._first(), signal.SIGKILL)
-        self._process.kill()  # also while there is no first process yet
-        self._process.wait(_PATIENCE)
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process = None
-        subprocess.run(["ip", "link", "delete", self._cable], stderr=subprocess.DEVNULL, check=False)
-        self._remove_groups()
+        if self._capsule is not None:
+            self._capsule.end()
+            self._capsule = None
+            subprocess.run(["ip", "link", "delete", self._cable], stderr=subprocess.DEVNULL, check=False)
+            remove_groups(self._group)
 
     def reboot(self) -> None:
         """Power off and on again."""
@@ -182,17 +144,17 @@ class Machine:
         for process in self._sessions():
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
-        self._wait(lambda: not self._sessions(), "lose its connections")
+        self._on.wait(lambda: not self._sessions(), "lose its connections")
 
     def freeze(self) -> None:
         """From now on, nothing comes through the cable, and nobody is told."""
         for chain, way in (("INPUT", "-i"), ("OUTPUT", "-o")):
-            self._inside("iptables", "-w", "-I", chain, way, "cable", "-j", "DROP")
+            self._on.call("iptables", "-w", "-I", chain, way, "cable", "-j", "DROP")
 
     def thaw(self) -> None:
         """Everything comes through again."""
         for chain in ("INPUT", "OUTPUT"):
-            self._inside("iptables", "-w", "-F", chain)
+            self._on.call("iptables", "-w", "-F", chain)
 
     def settle(self) -> None:
         """As a test finds it: on, reachable, without containers and volumes."""
@@ -209,19 +171,19 @@ class Machine:
 
     # --- how --------------------------------------------------------------------------------------
 
+    @property
+    def _on(self) -> Capsule:
+        assert self._capsule is not None, f"{self.name} is off"
+        return self._capsule
+
     def _plug(self) -> None:
         """The cable between this machine and that one: a pair of devices, gone with either end (veth(4))."""
-        assert self._process is not None
-        own = Path("/proc/self/ns/net").stat().st_ino
-        there = Path(f"/proc/{self._process.pid}/ns/net")
-        self._wait(lambda: there.stat().st_ino != own, "get a network")
-        other = ("type", "veth", "peer", "name", "cable", "netns", str(self._process.pid))
-        _call("ip", "link", "add", self._cable, *other)
-        _call("ip", "address", "add", f"{self.network[1]}/30", "dev", self._cable)
-        _call("ip", "link", "set", self._cable, "up")
-        self._inside("ip", "link", "set", "lo", "up")
-        self._inside("ip", "address", "add", f"{self.address}/30", "dev", "cable")
-        self._inside("ip", "link", "set", "cable", "up")
+        call("ip", "link", "add", self._cable, "type", "veth", "peer", "name", "cable", "netns", str(self._on.pid))
+        call("ip", "address", "add", f"{self.network[1]}/30", "dev", self._cable)
+        call("ip", "link", "set", self._cable, "up")
+        self._on.call("ip", "link", "set", "lo", "up")
+        self._on.call("ip", "address", "add", f"{self.address}/30", "dev", "cable")
+        self._on.call("ip", "link", "set", "cable", "up")
 
     @property
     def _cable(self) -> str:
@@ -229,31 +191,16 @@ class Machine:
 
     @property
     def _group(self) -> str:
-        return f"/nbseal-tests-{self._cable}"
-
-    def _inside(self, *command: str) -> None:
-        assert self._process is not None
-        # Not `ip netns exec`, which would hide the control groups.
-        _call("nsenter", f"--net=/proc/{self._process.pid}/ns/net", *command)
-
-    def _first(self) -> int:
-        """The machine's process 1, as it is numbered here."""
-        assert self._process is not None
-        pid = self._process.pid
-        return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+        return f"nbseal-tests-{self._cable}"
 
     def _sessions(self) -> list[int]:
         """Of its OpenSSH server, the processes that serve a connection."""
-        found, machine = [], Path(f"/proc/{self._first()}/ns/pid").stat().st_ino
-        for entry in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):
-                if (entry / "ns/pid").stat().st_ino != machine or not (entry / "comm").read_text().startswith("sshd"):
-                    continue
-                # A process that was killed has no command line any more; one that listens says so.
-                line = (entry / "cmdline").read_bytes()
-                if line and b"[listener]" not in line and b" -D" not in line and b"\0-D\0" not in line:
-                    found.append(int(entry.name))
-        return found
+        # One that was killed has no command line any more; one that listens says so, sooner or later.
+        return [
+            number
+            for number, line in self._on.processes("sshd")
+            if line and b"[listener]" not in line and b"\0-D\0" not in line
+        ]
 
     def _docker_answers(self) -> bool:
         from docker.errors import DockerException
@@ -270,27 +217,23 @@ class Machine:
             return connection.recv(4) == b"SSH-"
         return False
 
-    def _wait(self, until: Callable[[], bool], what: str) -> None:
-        end = time.monotonic() + _PATIENCE
-        while not until():
-            assert self._process is not None
-            assert self._process.poll() is None, f"{self.name} went off:\n{self.log()[-4000:]}"
-            assert time.monotonic() < end, f"{self.name} did not {what} in time:\n{self.log()[-4000:]}"
-            time.sleep(0.02)
-
-    def _remove_groups(self) -> None:
-        """What a machine that went off leaves of its containers: empty control groups (cgroups(7))."""
-        places = [*Path("/sys/fs/cgroup").glob(f"*{self._group}"), Path("/sys/fs/cgroup") / self._group[1:]]
-        for place in places:
-            for folder, _, _ in os.walk(place, topdown=False):
-                with suppress(OSError):
-                    os.rmdir(folder)  # noqa: PTH106 - no file of it can be removed otherwise
-
-
-def _call(*command: str) -> None:
-    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PATH": path}, check=False)
-    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
+    def _configure(self) -> None:
+        """The engine's settings (dockerd(8))."""
+        place = "/run/machine/tls"
+        settings = {
+            "data-root": "/run/machine/data",
+            "hosts": ["unix:///run/docker.sock", self.tcp_url],
+            "tlsverify": True,
+            "tlscacert": f"{place}/ca.pem",
+            "tlscert": f"{place}/server.pem",
+            "tlskey": f"{place}/server.key",
+            "bridge": "none",  # nothing in there asks for a network
+            "iptables": False,
+            "cgroup-parent": f"/{self._group}",
+            # A machine has only one systemd, and it is not in there.
+            "exec-opts": ["native.cgroupdriver=cgroupfs"],
+        }
+        (self.folder / "etc/daemon.json").write_text(json.dumps(settings))
 
 
 def _free_network() -> ipaddress.IPv4Network:
@@ -307,32 +250,18 @@ def _free_network() -> ipaddress.IPv4Network:
 @contextmanager
 def machine(name: str) -> Iterator[Machine]:
     """A machine of this name, not yet on; off at the end."""
-    path = f"{os.environ['PATH']}:/usr/sbin"
-    for program in ("sshd", "dockerd", "iptables", "ip", "unshare", "nsenter", "docker-init"):
-        assert shutil.which(program, path=path), f"{program} is missing; `scripts/setup tests` installs it"
+    for program in _PROGRAMS:
+        assert shutil.which(program, path=PATH), f"{program} is missing; `scripts/setup tests` installs it"
     assert os.getuid() == 0, "A second machine needs root"
-    with _claimed(find_home().root / "tests/machines", name) as folder:
+    with claimed(find_home().root / "tests/machines", name) as folder:
         made = Machine(name, folder, _free_network())
         (folder / "etc").mkdir(exist_ok=True)
         (folder / "data").mkdir(exist_ok=True)
         (folder / "log").write_bytes(b"")
         prepare_ssh(folder / "ssh", name, made.address, inside="/run/machine/ssh")
         mutual_tls(made.tls, made.address)
+        made._configure()
         try:
             yield made
         finally:
             made.power_off()
-
-
-@contextmanager
-def _claimed(parent: Path, name: str) -> Iterator[Path]:
-    """A folder of this name, or the next, that no other tests use meanwhile."""
-    with ExitStack() as held:
-        for number in range(1, 100):
-            folder = parent / (name if number == 1 else f"{name}-{number}")
-            folder.mkdir(parents=True, exist_ok=True)
-            lock: IO[bytes] = held.enter_context((folder / "lock").open("wb"))
-            with suppress(BlockingIOError):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                yield folder
-                return

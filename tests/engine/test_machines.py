@@ -112,7 +112,7 @@ def test_a_reboot_ends_containers_and_keeps_what_they_wrote(second: Machine, bas
 def test_whoever_is_killed_takes_the_machine_along(tmp_path: Path) -> None:
     program = (
         "import time; from tests.engine.machines import machine\n"
-        "with machine('doomed') as made:\n made.boot()\n print(made.address, made._process.pid, flush=True)\n"
+        "with machine('doomed') as made:\n made.boot()\n print(made.address, made._capsule.pid, flush=True)\n"
         " time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as victim:
