@@ -143,6 +143,8 @@ def reason_of(error: BaseException) -> str:
         return "its socket refuses this user (is the user in the docker group?)"
     if "FileNotFoundError" in text or "No such file" in text:
         return "its socket does not exist"
+    if "CERTIFICATE_VERIFY_FAILED" in text or "certificate required" in text:
+        return "one of the certificates is not of the authority that the other side was told"
     if "Connection refused" in text or "ConnectionRefused" in text:
         return "nothing listens there"
     return text.splitlines()[0][:200].rstrip(".") if text else type(error).__name__

@@ -13,6 +13,8 @@ from engine.model import CellError, Json, Limits, Outcome, Status
 Stop = Literal["", "interrupt", "work_tree", "timeout"]
 
 _KILLED = 137  # 128 + SIGKILL
+#: What an engine says of a container that it finds dead when it starts.
+_FOUND_DEAD = 255
 _LIMITS = ("", "memory", "timeout", "cell_timeout")
 _MAX_REASON = 4000
 # CSI and OSC sequences and two-character escapes (ECMA-48); a traceback in colour has many.
@@ -74,6 +76,8 @@ def _judge(finished: Json | None, exit_: Exit | None, stop: Stop, limits: Limits
         return "failed", "The container was killed: out of memory.", "memory"
     if exit_.code == _KILLED:
         return "failed", "The container was killed, by the notebook or from outside.", ""
+    if exit_.code == _FOUND_DEAD:
+        return "lost", "The machine or its container engine was restarted while the run was under way.", ""
     return "failed", f"The harness ended without finishing (exit code {exit_.code}); log.txt may say why.", ""
 
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
-from collections.abc import Callable
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from engine import daemon
+from engine.settings import Home
 from tests.conftest import MakeNotebook, Nbseal
 from tests.engine.machines import Machine
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
-
-Remote = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
@@ -75,3 +77,164 @@ def test_a_run_there_is_the_run_here(far: Machine, nbseal: Nbseal, notebook: Mak
     assert nbseal("verify", there["id"], here["id"], "--exact").returncode == 0
     assert left_on(far) == []
     assert nbseal("fsck").returncode == 0
+
+
+def steps(count: int) -> str:
+    """A cell that takes a fifth of a second for each."""
+    return (
+        f"import time\nfor i in range({count}):\n    print(f'step {{i}}', flush=True)\n    time.sleep(0.2)\n"
+        "open('result.txt', 'w').write('all of it')"
+    )
+
+
+SLOW, LONG = steps(20), steps(3000)
+
+
+class Begun:
+    """A run under way in a process of its own, and what that process says."""
+
+    def __init__(self, home: Home, *arguments: str, log: Path) -> None:
+        self._home, self._log = home, log
+        command = [sys.executable, "-m", "engine", *arguments]
+        environment = {**os.environ, "NBSEAL_HOME": str(home.root)}
+        with log.open("w") as errors:
+            self.process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment, cwd=log.parent
+            )
+
+    @property
+    def said(self) -> str:
+        return self._log.read_text()
+
+    def wait_for(self, text: str, seconds: float = 60) -> None:
+        """Until it is among the events that have come here."""
+        end = time.monotonic() + seconds
+        while not any(text in path.read_text() for path in self._home.runs.glob("*/spool/events.jsonl")):
+            assert time.monotonic() < end, self.said
+            assert self.process.poll() is None, self.said
+            time.sleep(0.02)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def done(self) -> dict[str, Any]:
+        text, _ = self.process.communicate(timeout=90)
+        assert text, self.said
+        found: dict[str, Any] = json.loads(text)
+        return found
+
+
+Begin = Callable[..., Begun]
+
+
+@pytest.fixture
+def begin(far: Machine, fresh_home: Home, notebook: MakeNotebook, tmp_path: Path) -> Iterator[Begin]:
+    """``begin("print(1)", ...)`` runs these cells there."""
+    all_begun: list[Begun] = []
+
+    def call(*cells: str) -> Begun:
+        path, log = notebook(*cells), tmp_path / f"log-{len(all_begun)}"
+        all_begun.append(Begun(fresh_home, "run", str(path), "--host", "far", "--json", log=log))
+        return all_begun[-1]
+
+    yield call
+    for begun in all_begun:
+        begun.kill()
+
+
+def texts(found: dict[str, Any], home: Path) -> str:
+    executed = json.loads((home / "runs" / found["id"] / "executed.ipynb").read_text())
+    return "".join(output.get("text", "") for cell in executed["cells"] for output in cell.get("outputs", ()))
+
+
+ALL_STEPS = "".join(f"step {i}\n" for i in range(20))
+
+
+def test_a_cut_link_loses_nothing(far: Machine, begin: Begin, fresh_home: Home) -> None:
+    begun = begin(SLOW)
+    for step in (2, 8):
+        begun.wait_for(f"step {step}")
+        far.cut()
+    found = begun.done()
+    assert found["status"] == "completed"
+    assert texts(found, fresh_home.root) == ALL_STEPS
+    assert [item["path"] for item in found["outputs"]] == ["result.txt"]
+    assert "The link to far broke" in begun.said
+    assert "The link to far is back." in begun.said
+    assert left_on(far) == []
+
+
+def test_a_frozen_link_loses_nothing(far: Machine, begin: Begin, fresh_home: Home) -> None:
+    begun = begin(SLOW)
+    begun.wait_for("step 2")
+    far.freeze()
+    time.sleep(35)
+    far.thaw()
+    found = begun.done()
+    assert found["status"] == "completed"
+    assert texts(found, fresh_home.root) == ALL_STEPS
+    assert left_on(far) == []
+
+
+def test_whoever_was_killed_is_replaced_by_attach(far: Machine, begin: Begin, fresh_home: Home, nbseal: Nbseal) -> None:
+    begun = begin("print('first')", steps(50))
+    begun.wait_for("step 2")
+    begun.kill()
+    (run,) = json.loads(nbseal("runs", "--json").stdout)
+    assert run["status"] == "running"
+    attached = nbseal("attach", run["id"], "--json")
+    assert attached.returncode == 0, attached.stderr
+    assert "cell 1/2 done" in attached.stderr  # which was missed
+    found = record(attached)
+    assert found["status"] == "completed"
+    assert texts(found, fresh_home.root).endswith("step 49\n")
+    assert found["outcome"]["duration"] > 10
+    assert left_on(far) == []
+
+
+def test_detached_and_found_by_whatever_comes_next(
+    far: Machine, notebook: MakeNotebook, fresh_home: Home, nbseal: Nbseal
+) -> None:
+    done = nbseal("run", notebook(SLOW), "--host", "far", "--detach", "--json")
+    assert done.returncode == 0, done.stderr
+    begun = record(done)
+    assert begun["status"] == "running"
+    end = time.monotonic() + 60
+    while (run := json.loads(nbseal("runs", "--json").stdout)[0])["status"] == "running":
+        assert time.monotonic() < end
+    assert run["status"] == "completed"
+    assert texts(begun, fresh_home.root) == ALL_STEPS
+    assert left_on(far) == []
+
+
+@pytest.mark.parametrize("how", ["home", "host", "ctrl-c"])
+def test_a_run_is_stopped(how: str, far: Machine, begin: Begin, fresh_home: Home, nbseal: Nbseal) -> None:
+    begun = begin(LONG)
+    begun.wait_for("step 2")
+    (run,) = json.loads(nbseal("runs", "--json").stdout)
+    if how == "ctrl-c":
+        begun.process.send_signal(signal.SIGINT)
+    else:
+        stopped = nbseal("stop", run["id"][:6], *(("--host", "far") if how == "host" else ()))
+        assert stopped.returncode == 0, stopped.stderr
+        assert run["id"] in stopped.stdout
+    found = begun.done()
+    assert found["status"] == "interrupted"
+    assert texts(found, fresh_home.root).startswith("step 0\nstep 1\nstep 2\n")
+    assert begun.process.returncode == 130
+    assert left_on(far) == []
+
+
+def test_a_machine_that_lost_power(far: Machine, begin: Begin, fresh_home: Home, nbseal: Nbseal) -> None:
+    begun = begin("print('before')\nopen('early.txt', 'w').write('x')", LONG)
+    begun.wait_for("step 3")
+    begun.kill()
+    far.reboot()
+    (run,) = json.loads(nbseal("runs", "--json").stdout)
+    assert run["status"] == "lost"
+    found = json.loads(nbseal("show", run["id"], "--json").stdout)
+    assert "restarted" in found["outcome"]["reason"]
+    assert [item["path"] for item in found["outputs"]] == ["early.txt"]
+    assert "before" in texts(found, fresh_home.root)
+    assert left_on(far) == []

@@ -53,14 +53,19 @@ class Courier:
 
     def start(self, engine: Engine) -> None:
         """Have it run; made when there is none."""
-        from docker.errors import APIError, NotFound
+        from docker.errors import NotFound
+
+        try:
+            engine.client.api.start(self.name)
+        except NotFound:
+            self.create(engine)
+            engine.client.api.start(self.name)
+
+    def create(self, engine: Engine) -> None:
+        """Have it there, and with it the volumes, which can be filled before it runs."""
+        from docker.errors import APIError
 
         api = engine.client.api
-        try:
-            api.start(self.name)
-            return
-        except NotFound:
-            pass
         host = api.create_host_config(
             cap_drop=["ALL"],
             cap_add=list(_CAPABILITIES),
@@ -70,24 +75,21 @@ class Courier:
             init=True,
             mem_limit=_MEMORY,
         )
-        with suppress(_Conflict):
-            try:
-                api.create_container(
-                    self._launch.image,
-                    name=self.name,
-                    entrypoint=[PYTHON, "-I", "-S", "-c", _WAIT],
-                    command=[],
-                    working_dir="/",
-                    user="0:0",
-                    hostname="courier",
-                    labels=self._launch.labels("courier"),
-                    host_config=host,
-                )
-            except APIError as error:
-                if error.response is not None and error.response.status_code == 409:
-                    raise _Conflict from None  # made before the link broke
-                raise
-        api.start(self.name)
+        try:
+            api.create_container(
+                self._launch.image,
+                name=self.name,
+                entrypoint=[PYTHON, "-I", "-S", "-c", _WAIT],
+                command=[],
+                working_dir="/",
+                user="0:0",
+                hostname="courier",
+                labels=self._launch.labels("courier"),
+                host_config=host,
+            )
+        except APIError as error:
+            if error.response is None or error.response.status_code != 409:
+                raise  # but one with its name, made before the link broke, is ours
 
     def put(self, engine: Engine, parcel: Iterator[bytes]) -> None:
         """Lay out a tar at the root."""
@@ -99,7 +101,7 @@ class Courier:
             for path, item in self._launch.inputs:
                 for _ in range(_TRIES):
                     session.ask("keep", digest=bare(item.digest), size=item.size)
-                    frame = session.frame()
+                    frame = next(frame for frame in session.frames() if frame.kind != "machine")
                     if frame.kind == "have":
                         with path.open("rb") as file:
                             file.seek(frame.fields["bytes"])
@@ -136,7 +138,3 @@ class Courier:
         for name in ("project", "spool", "etc"):
             with suppress(NotFound):
                 api.remove_volume(f"{container_name(self._launch.run)}-{name}")
-
-
-class _Conflict(Exception):
-    pass

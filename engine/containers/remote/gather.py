@@ -178,6 +178,9 @@ class Gatherer:
             raise EngineUnavailable(
                 f"{entry.path} does not arrive as it is on the host.", "That machine's disk may be damaged."
             )
+        if entry.path == "events.jsonl" and entry.root == SPOOL:
+            shutil.copyfile(source, place)  # in its place, because somebody is reading it
+            return
         if not last:
             source = Path(shutil.copyfile(source, self._incoming / "copy"))
         source.replace(place)

@@ -14,7 +14,7 @@ from engine.containers.remote.session import Frame, Session
 from engine.daemon import Engine
 from engine.errors import Detached, NbsealError
 from engine.link import Link
-from engine.model import Limits
+from engine.model import Json, Limits
 
 #: Events beyond this are not read by anybody.
 _MAX_EVENTS = 2 << 30
@@ -51,8 +51,7 @@ class Mirror:
         with self._lock:
             self._finishing.set()
             if self._session is not None:
-                with suppress(OSError):  # broken: the thread sees it too
-                    self._ask_for_all(self._session)
+                self._session.post("tell", **self._all())
         self._thread.join()
         if isinstance(self._error, (NbsealError, OSError)):
             raise Detached(
@@ -68,7 +67,7 @@ class Mirror:
         self._stopped.set()
         with self._lock:
             if self._session is not None:
-                self._session.close()
+                self._session.hang_up()
 
     def note(self, why: str) -> None:
         """The link broke."""
@@ -99,7 +98,7 @@ class Mirror:
             with self._lock:
                 self._session = session
                 if self._finishing.is_set():
-                    self._ask_for_all(session)
+                    session.ask("tell", **self._all())
                 else:
                     session.ask("follow", events=self._events_here(), version=self._version)
             try:
@@ -111,8 +110,8 @@ class Mirror:
                 with self._lock:
                     self._session = None
 
-    def _ask_for_all(self, session: Session) -> None:
-        session.ask("tell", skip=list(self._inputs), files=MAX_FILES, size=Limits.work_tree)
+    def _all(self) -> Json:
+        return {"skip": list(self._inputs), "files": MAX_FILES, "size": Limits.work_tree}
 
     def _listen(self, session: Session) -> None:
         self._coming, entries = "", []

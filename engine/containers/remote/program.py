@@ -103,7 +103,6 @@ def follow(events: int, version: str) -> dict[str, Any]:
     """Send what is added to the events from here on, and the notebook whenever it was saved, until asked else."""
     log: io.FileIO | None = None
     due = counted = 0.0
-    say("machine", processor=processor())
     while True:
         request = asked(0 if log and events < os.fstat(log.fileno()).st_size else _POLL)
         if request is not None:
@@ -344,6 +343,7 @@ def main() -> None:
     answers = {"follow": follow, "tell": tell, "send": send, "keep": keep, "lay": lay}
     request = asked(None)
     take_over()
+    say("machine", processor=processor())
     while True:
         request = request or asked(None) or {}
         request = answers[request.pop("do")](**request)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import queue
+import select
+import ssl
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
@@ -47,6 +51,9 @@ class Session:
         self._raw = api.exec_start(self._id, socket=True)
         self._socket = getattr(self._raw, "_sock", self._raw)
         self._socket.settimeout(_SILENCE)
+        # TLS allows one thread at a time, so what others want to send is sent by the one that listens.
+        self._outbox: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._bell, self._ring = os.pipe()
         self._buffer = bytearray()
         self._errors = b""
 
@@ -56,7 +63,20 @@ class Session:
 
     def send(self, data: bytes) -> None:
         """Send bytes that a request announced."""
-        self._socket.sendall(data)
+        try:
+            self._socket.sendall(data)
+        except ssl.SSLError as error:
+            raise ConnectionResetError(str(error)) from error
+
+    def post(self, do: str, **fields: Any) -> None:
+        """Have the thread that waits for a frame send a request."""
+        self._outbox.put(json.dumps({"do": do, **fields}).encode("ascii") + b"\n")
+        os.write(self._ring, b"!")
+
+    def hang_up(self) -> None:
+        """Have the thread that waits for a frame get a ConnectionError instead."""
+        self._outbox.put(b"")
+        os.write(self._ring, b"!")
 
     def frame(self) -> Frame:
         """The next frame that is more than a sign of life."""
@@ -79,7 +99,7 @@ class Session:
             if kind != "alive":
                 return Frame(kind, fields, data)
 
-    def frames(self, last: str) -> Iterator[Frame]:
+    def frames(self, last: str = "") -> Iterator[Frame]:
         """Frames up to the one of this kind, and with it."""
         while True:
             frame = self.frame()
@@ -99,13 +119,34 @@ class Session:
     def _exactly(self, size: int) -> bytes:
         data = bytearray()
         while len(data) < size:
-            piece = self._socket.recv(min(size - len(data), 1 << 20))
+            self._wait()
+            try:
+                piece = self._socket.recv(min(size - len(data), 1 << 20))
+            except ssl.SSLError as error:  # which is no ConnectionError, though it says that there is none any more
+                raise ConnectionResetError(str(error)) from error
             if not piece:
                 if self._errors:
                     raise self._nonsense()
                 raise ConnectionResetError("the courier does not speak any more")
             data += piece
         return bytes(data)
+
+    def _wait(self) -> None:
+        """Until there is something to receive; what is posted meanwhile is sent."""
+        if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
+            return
+        while True:
+            ready, _, _ = select.select([self._socket, self._bell], [], [], _SILENCE)
+            if self._bell in ready:
+                os.read(self._bell, 1)
+                data = self._outbox.get()
+                if not data:
+                    raise ConnectionAbortedError("nobody listens any more")
+                self.send(data)
+            if self._socket in ready:
+                return
+            if not ready:
+                raise TimeoutError("nothing was heard from the host")
 
     def _nonsense(self) -> EngineUnavailable:
         lines = self._errors.decode(errors="replace").strip().splitlines() or ["it said what no courier says"]
@@ -117,6 +158,9 @@ class Session:
             self._raw.close()
         with suppress(OSError):
             self._socket.close()
+        for end in (self._bell, self._ring):
+            with suppress(OSError):
+                os.close(end)
 
     def __enter__(self) -> Session:
         return self

@@ -47,9 +47,10 @@ class Remote:
 
     def _send(self, engine: Engine) -> None:
         """Everything again after a break: it is small, but for inputs, which go on where they were."""
-        self._courier.start(engine)
+        self._courier.create(engine)
         self._courier.put(engine, parcel(self.folders, self.user))
         if self._launch.inputs:
+            self._courier.start(engine)
             self._courier.put_inputs(engine)
 
     def mounts(self) -> list[Any]:
