@@ -32,7 +32,7 @@ class Check:
 def doctor(*, as_json: bool) -> int:
     """Print the checks; exit 0 when runs are possible, 3 without an engine, 5 without an index."""
     home = find_home()
-    checks = [*_engine(), *_home(home), *_base(home), _index(home)]
+    checks = [*_engine(), *_home(home), *_base(home), _index(home), *_hosts(home)]
     if as_json:
         print_json([asdict(check) for check in checks])
     else:
@@ -92,6 +92,25 @@ def _base(home: Home) -> Iterator[Check]:
             "not installed",
             "Install it (apt-get install mmdebstrap) or `nbseal base import FILE`.",
         )
+
+
+def _hosts(home: Home) -> Iterator[Check]:
+    """A host that does not answer keeps no run of this machine from running."""
+    from engine import hosts, pipeline
+    from engine.progress import Silent
+
+    try:
+        known = hosts.read(home)
+    except NbsealError as error:
+        yield Check("hosts", "warning", error.message, error.hint)
+        return
+    for name, found in pipeline.check_hosts(list(known.hosts), home, Silent()):
+        label = f"host {name}{' (default)' if name == known.default else ''}"
+        if isinstance(found, NbsealError):
+            yield Check(label, "warning", found.message, found.hint)
+            continue
+        disk = "" if found.free is None else f", {size_text(found.free)} free"
+        yield Check(label, "ok", f"{found.engine} {found.version}, {found.storage}{disk}")
 
 
 def _index(home: Home) -> Check:

@@ -66,15 +66,13 @@ def check(names: list[str], *, as_json: bool) -> int:
     home, terminal = find_home(), Terminal()
     documents: list[Json] = []
     problems: list[NbsealError] = []
-    for name in names or list(hosts.read(home).hosts):
-        try:
-            found = pipeline.check_host(name, home, terminal)
-        except NbsealError as error:
-            problems.append(error)
-            documents.append({"name": name, "problem": error.message, "hint": error.hint})
+    for name, found in pipeline.check_hosts(names or list(hosts.read(home).hosts), home, terminal):
+        if isinstance(found, NbsealError):
+            problems.append(found)
+            documents.append({"name": name, "problem": found.message, "hint": found.hint})
             if not as_json:
                 print(
-                    f"{styled('missing ', 'red')} {clean_text(name)}: {clean_text(error.message)}\n{'':9}{error.hint}"
+                    f"{styled('missing ', 'red')} {clean_text(name)}: {clean_text(found.message)}\n{'':9}{found.hint}"
                 )
             continue
         documents.append(_document(found))
@@ -83,6 +81,32 @@ def check(names: list[str], *, as_json: bool) -> int:
     if as_json:
         print_json(documents)
     return problems[0].exit_code if problems else 0
+
+
+def prune(name: str, *, cache: bool, as_json: bool) -> int:
+    """Remove what dead runs of this home left on a host."""
+    terminal = Terminal()
+    pruned = pipeline.prune(name, find_home(), terminal, cache=cache)
+    terminal.clear()
+    if as_json:
+        print_json(
+            {
+                "host": name,
+                "removed": [{"kind": item.kind, "name": item.name, "run": item.run} for item in pruned.removed],
+                "kept": [{"kind": item.kind, "name": item.name, "run": item.run} for item in pruned.kept],
+                "others": pruned.others,
+            }
+        )
+        return 0
+    for item in pruned.removed:
+        print(f"removed  {item.kind.ljust(9)} {clean_text(item.name)}")
+    for item in pruned.kept:
+        print(f"kept     {item.kind.ljust(9)} {clean_text(item.name)}: its run is not recorded yet; see `nbseal runs`")
+    if not pruned.removed:
+        say(f"No dead run of this home left anything on {name}.")
+    if pruned.others:
+        say(f"{pruned.others} containers and volumes there belong to other homes; nothing was done to them.")
+    return 0
 
 
 def _document(found: pipeline.Checked) -> Json:
@@ -95,6 +119,7 @@ def _document(found: pipeline.Checked) -> Json:
         "system": found.system,
         "processors": found.processors,
         "memory": found.memory,
+        "disk_free": found.free,
         "runtimes": list(found.runtimes),
         "devices": list(found.devices),
         "skew": round(found.skew, 3),
@@ -109,6 +134,7 @@ def _tell(found: pipeline.Checked) -> None:
     for name, text in (
         ("engine", f"{found.engine} {found.version}, {found.storage}, {found.system}"),
         ("machine", f"{found.processors} processors, {size_text(found.memory)} of memory, {gpu}"),
+        ("disk", "not known before an image is there" if found.free is None else f"{size_text(found.free)} free"),
         ("way", f"{found.host.url}, {found.latency * 1000:.1f} ms there and back"),
         ("clock", f"{abs(found.skew):.1f} s {'ahead of' if found.skew > 0 else 'behind'} this machine's"),
     ):

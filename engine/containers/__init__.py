@@ -3,6 +3,7 @@
 from engine.containers.execute import execute, forget, resume
 from engine.containers.identity import Whereabouts, read_whereabouts
 from engine.containers.launch import Folders, Launch
+from engine.containers.leftovers import Item, find_items, remove_cache, remove_item
 from engine.containers.profile import (
     MEASURES,
     elsewhere,
@@ -19,17 +20,21 @@ from engine.containers.stopping import find_running, stop
 __all__ = [
     "MEASURES",
     "Folders",
+    "Item",
     "Launch",
     "Whereabouts",
     "elsewhere",
     "environment",
     "execute",
+    "find_items",
     "find_running",
     "forget",
     "held",
     "holding",
     "on_plain_processor",
     "read_whereabouts",
+    "remove_cache",
+    "remove_item",
     "resume",
     "stop",
     "traced",

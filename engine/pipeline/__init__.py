@@ -18,7 +18,7 @@ from engine.pipeline.environment import (
     rebuild_image,
 )
 from engine.pipeline.following import Stopped, attach, stop
-from engine.pipeline.hosting import Checked, check_host
+from engine.pipeline.hosting import Checked, check_hosts
 from engine.pipeline.importing import Imported, import_archive, read_archive
 from engine.pipeline.keeping import (
     Shown,
@@ -35,6 +35,7 @@ from engine.pipeline.keeping import (
 )
 from engine.pipeline.launching import Where
 from engine.pipeline.places import pick
+from engine.pipeline.pruning import Pruned, prune
 from engine.pipeline.pulling import Pulled, pull
 from engine.pipeline.pushing import Pushed, push
 from engine.pipeline.reading import find, logs, measures, page, runs
@@ -50,6 +51,7 @@ __all__ = [
     "Checked",
     "Diff",
     "Imported",
+    "Pruned",
     "Pulled",
     "Purged",
     "Pushed",
@@ -70,7 +72,7 @@ __all__ = [
     "base_import",
     "base_list",
     "build",
-    "check_host",
+    "check_hosts",
     "comment",
     "compare",
     "delete",
@@ -92,6 +94,7 @@ __all__ = [
     "measures",
     "page",
     "pick",
+    "prune",
     "pull",
     "purge",
     "purge_archived",

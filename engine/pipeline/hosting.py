@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from statistics import median
 from typing import Any
 
 from engine import daemon, hosts
-from engine.errors import BadInput
+from engine.errors import BadInput, NbsealError
 from engine.link import Link
 from engine.progress import Progress
 from engine.settings import Home
 
 _PINGS = 5
+#: The interpreter of every base's harness.
+_PYTHON = "/opt/harness/bin/python3"
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Checked:
     memory: int  # bytes
     runtimes: tuple[str, ...]
     devices: tuple[str, ...]  # that CDI offers
+    free: int | None  # bytes where the engine keeps images and volumes; None when nothing there can tell
     skew: float
     latency: float
 
@@ -54,9 +58,36 @@ def check_host(name: str, home: Home, progress: Progress) -> Checked:
             memory=int(info.get("MemTotal", 0)),
             runtimes=tuple(sorted(info.get("Runtimes") or {})),
             devices=_devices(info),
+            free=_free(engine),
             skew=(_time(info) - middle).total_seconds(),
             latency=latency,
         )
+
+
+def check_hosts(names: Sequence[str], home: Home, progress: Progress) -> Iterator[tuple[str, Checked | NbsealError]]:
+    """Several hosts, asked at the same time, and what was seen of each or why nothing was; in the order given."""
+
+    def check(name: str) -> Checked | NbsealError:
+        try:
+            return check_host(name, home, progress)
+        except NbsealError as error:
+            return error
+
+    with ThreadPoolExecutor(max(1, len(names))) as threads:
+        yield from zip(names, threads.map(check, names), strict=True)
+
+
+def _free(engine: daemon.Engine) -> int | None:
+    """Told by a container, since engines do not tell; of an image of ours, if one is there."""
+    program = "import shutil; print(shutil.disk_usage('/').free)"
+    try:
+        listed = engine.client.api.images(filters={"label": daemon.LABEL})
+        for item in listed[:1]:
+            done = daemon.run_tool(engine, str(item["Id"]), [_PYTHON, "-I", "-S", "-c", program], timeout=30)
+            return int(done.stdout)
+    except (NbsealError, ValueError):
+        pass
+    return None
 
 
 def _ping(engine: daemon.Engine) -> float:

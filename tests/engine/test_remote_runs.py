@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -238,3 +239,75 @@ def test_a_machine_that_lost_power(far: Machine, begin: Begin, fresh_home: Home,
     assert [item["path"] for item in found["outputs"]] == ["early.txt"]
     assert "before" in texts(found, fresh_home.root)
     assert left_on(far) == []
+
+
+def test_what_dead_runs_left_is_removed_and_nothing_else(
+    far: Machine, begin: Begin, fresh_home: Home, nbseal: Nbseal, tmp_path: Path
+) -> None:
+    begun = begin(LONG)
+    begun.wait_for("step 2")
+    (run,) = json.loads(nbseal("runs", "--json").stdout)
+    own = len(left_on(far))
+    home_id = (fresh_home.root / "ledger/checkpoint").read_text().splitlines()[0].rpartition("/")[2]
+
+    def leave(home: str, run: str) -> None:
+        with far.engine() as client:
+            labels = {"nbseal": "volume", "nbseal.home": home, "nbseal.run": run}
+            client.volumes.create(f"nbseal-{run}-project", labels=labels)
+
+    leave(home_id, "d" * 16)  # of a run that nobody knows any more
+    leave("f" * 16, "e" * 16)  # of another home
+    with far.engine() as client:
+        client.volumes.create("somebody")
+    pruned = json.loads(nbseal("hosts", "prune", "far", "--cache", "--json").stdout)
+    removed = [item["name"] for item in pruned["removed"]]
+    assert f"nbseal-{'d' * 16}-project" in removed
+    assert len(pruned["kept"]) == own
+    assert pruned["others"] == 1
+    left = left_on(far)
+    assert {f"nbseal-{'e' * 16}-project", "somebody"} < set(left)
+    assert len(left) == own + 2
+    assert nbseal("stop", run["id"]).returncode == 0
+    assert begun.done()["status"] == "interrupted"
+
+
+def test_an_input_is_sent_once(far: Machine, nbseal: Nbseal, notebook: MakeNotebook, tmp_path: Path) -> None:
+    (tmp_path / "data.bin").write_bytes(os.urandom(3_000_000))
+    path = notebook("import hashlib\nprint(hashlib.sha256(open('data.bin', 'rb').read()).hexdigest())")
+    command = ("run", path, "--input", f"{tmp_path}/data.bin=data.bin", "--host", "far", "--json")
+    first = record(nbseal(*command))
+    with far.engine() as client:
+        (volume,) = [item for item in client.volumes.list() if item.name.startswith("nbseal-input-")]
+        kept = next(far.folder.rglob(f"{volume.name}/_data/data"))
+        stamp = kept.stat().st_mtime_ns
+        second = record(nbseal(*command))
+        assert kept.stat().st_mtime_ns == stamp
+        # What is damaged there is noticed, and sent again.
+        kept.write_bytes(b"x" * 3_000_000)
+        third = record(nbseal(*command))
+    assert first["outputs"] == second["outputs"] == third["outputs"] == []
+    assert {nbseal("logs", item["id"]).stdout for item in (first, second, third)} == {
+        nbseal("logs", first["id"]).stdout
+    }
+    assert hashlib.sha256((tmp_path / "data.bin").read_bytes()).hexdigest() in nbseal("logs", third["id"]).stdout
+
+
+def test_a_host_that_is_not_there(nbseal: Nbseal, notebook: MakeNotebook) -> None:
+    nbseal("hosts", "add", "gone", "unix:///nowhere/docker.sock")
+    done = nbseal("run", notebook("1"), "--host", "gone", "--json")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "No container engine answers on gone" in done.stderr
+    unknown = nbseal("run", notebook("1"), "--host", "gon", "--json")
+    assert (unknown.returncode, unknown.stdout) == (2, "")
+    assert "Known are: gone." in unknown.stderr
+    assert json.loads(nbseal("runs", "--json").stdout) == []
+
+
+def test_the_default_host(far: Machine, nbseal: Nbseal, notebook: MakeNotebook) -> None:
+    assert nbseal("hosts", "default", "far").returncode == 0
+    assert record(nbseal("run", notebook("1"), "--json"))["outcome"]["host"]["name"] == "far"
+    assert "name" not in record(nbseal("run", notebook("1"), "--json", "--host", "local"))["outcome"]["host"]
+    doctor = nbseal("doctor", "--json")
+    (line,) = [check for check in json.loads(doctor.stdout) if check["name"].startswith("host ")]
+    assert line["name"] == "host far (default)"
+    assert "free" in line["detail"]

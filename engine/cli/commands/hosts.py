@@ -60,6 +60,20 @@ def hosts_default(
     return hosting.default(name, as_json=as_json)
 
 
+@hosts.command(name="prune")
+def hosts_prune(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A host's name, or 'local' for this machine.")],
+    cache: Annotated[
+        bool, typer.Option("--cache", help="Also inputs and images of nbseal there that no container uses.")
+    ] = False,
+    as_json: Json = False,
+) -> int:
+    """Remove what dead runs of this home left on a machine; never anything of a run that is under way."""
+    from engine.cli import hosting
+
+    return hosting.prune(name, cache=cache, as_json=as_json)
+
+
 @hosts.command(name="remove")
 def hosts_remove(name: HostName, as_json: Json = False) -> int:
     """Forget a machine; nothing is done there."""

@@ -1,0 +1,73 @@
+"""What nbseal made at an engine and is still there: containers and volumes, by their labels."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from engine.daemon import LABEL, Engine
+
+_KINDS = ("run", "courier", "volume")
+_IN_USE = 409
+
+
+@dataclass(frozen=True)
+class Item:
+    """One container, volume, cached input or image. ``run`` and ``home`` are those that it was made for, if any."""
+
+    kind: str  # "run", "courier", "volume", "input" or "image"
+    name: str
+    run: str = ""
+    home: str = ""
+    is_at_work: bool = False  # a container that runs
+
+
+def find_items(engine: Engine) -> tuple[Item, ...]:
+    """Containers and volumes of all runs of all homes; containers first."""
+    api: Any = engine.client.api
+    found = [
+        _item(listed["Names"][0].lstrip("/"), listed["Labels"], listed["State"] in ("running", "paused", "restarting"))
+        for listed in api.containers(all=True, filters={"label": LABEL})
+    ]
+    listed = api.volumes(filters={"label": LABEL})["Volumes"] or []
+    found += [_item(volume["Name"], volume["Labels"], False) for volume in listed]
+    return tuple(item for item in found if item.kind in _KINDS)
+
+
+def _item(name: str, labels: dict[str, str], is_at_work: bool) -> Item:
+    run, home = labels.get(f"{LABEL}.run", ""), labels.get(f"{LABEL}.home", "")
+    return Item(labels.get(LABEL, ""), name, run, home, is_at_work)
+
+
+def remove_item(engine: Engine, item: Item) -> None:
+    """One container, killing it if need be, or one volume; one that is gone is no error."""
+    from docker.errors import NotFound
+
+    with suppress(NotFound):
+        if item.kind == "volume":
+            engine.client.api.remove_volume(item.name)
+        else:
+            engine.client.api.remove_container(item.name, force=True)
+
+
+def remove_cache(engine: Engine) -> tuple[Item, ...]:
+    """Inputs and images of nbseal that no container uses, whichever home they came from: they can be sent again."""
+    from docker.errors import APIError
+
+    api: Any = engine.client.api
+    inputs = api.volumes(filters={"label": f"{LABEL}=input"})["Volumes"] or []
+    found = [(Item("input", volume["Name"]), api.remove_volume, volume["Name"]) for volume in inputs]
+    for image in api.images(filters={"label": LABEL}):
+        for tag in image["RepoTags"] or [image["Id"]]:
+            found.append((Item("image", tag), api.remove_image, tag))
+    removed = []
+    for item, remove, name in found:
+        try:
+            remove(name)
+        except APIError as error:
+            if error.response is None or error.response.status_code not in (404, _IN_USE):
+                raise
+        else:
+            removed.append(item)
+    return tuple(removed)

@@ -1,0 +1,41 @@
+"""What dead runs left on a host, removed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine import containers, store
+from engine.containers import Item
+from engine.pipeline.launching import link_to
+from engine.pipeline.reading import runs
+from engine.progress import Progress
+from engine.settings import Home
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """``kept`` are of this home's runs under way or not recorded yet, ``others`` counts those of other homes."""
+
+    removed: tuple[Item, ...]
+    kept: tuple[Item, ...]
+    others: int
+
+
+def prune(name: str, home: Home, progress: Progress, *, cache: bool) -> Pruned:
+    """Remove containers and volumes of this home's runs that are recorded, discarded or purged, and not at work.
+
+    Runs that have ended are recorded first, with what they left. With ``cache``, also inputs and images that
+    no container uses.
+    """
+    with link_to(name, home) as link:
+        _ = link.engine
+        open_runs = {run.id for run in runs(home, progress) if run.status == "running"}
+        items = link.attempt(containers.find_items)
+        ours = [item for item in items if item.home == store.home_id(home)]
+        at_work = {item.run for item in ours if item.kind == "run" and item.is_at_work}
+        dead = [item for item in ours if item.run not in open_runs | at_work]
+        for item in dead:
+            link.attempt(lambda engine, item=item: containers.remove_item(engine, item))  # type: ignore[misc]
+        cached = link.attempt(containers.remove_cache) if cache else ()
+    kept = tuple(item for item in ours if item not in dead)
+    return Pruned((*dead, *cached), kept, len(items) - len(ours))
