@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from benchmarks import archive_speed, compare, fsck_speed, help_time, image_build, warm_run
+from benchmarks import archive_speed, compare, fsck_speed, help_time, image_build, remote_run, warm_run
 
 for title, benchmark in (
     ("Start", help_time),
     ("Comparison", compare),
     ("Warm run", warm_run),
+    ("Run on another machine", remote_run),
     ("Image build", image_build),
     ("fsck", fsck_speed),
     ("Archive", archive_speed),

@@ -19,11 +19,11 @@ RUNS = 9
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as folder, _home() as home:
+    with tempfile.TemporaryDirectory() as folder, own_home() as home:
         directory = Path(folder)
         papermill = _papermill(directory / "venv")
         notebook = directory / "trivial.ipynb"
-        notebook.write_text(json.dumps(_trivial()), encoding="utf-8")
+        notebook.write_text(json.dumps(trivial()), encoding="utf-8")
         path = f"{papermill.parent}{os.pathsep}{os.environ['PATH']}"
         pair = in_turn(
             [sys.executable, "-m", "engine", "run", str(notebook)],
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 @contextmanager
-def _home() -> Iterator[Path]:
+def own_home() -> Iterator[Path]:
     """A home for the runs, beside the user's own and with its content, so that nobody finds them among theirs."""
     mine = find_home().root
     home = Path(tempfile.mkdtemp(prefix="benchmark-", dir=mine))
@@ -60,7 +60,7 @@ def _papermill(environment: Path) -> Path:
     return environment / "bin" / "papermill"
 
 
-def _trivial() -> dict[str, object]:
+def trivial() -> dict[str, object]:
     cell: dict[str, object] = {
         "cell_type": "code",
         "id": "only",

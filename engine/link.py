@@ -16,6 +16,8 @@ from engine.hosts import LOCAL, Address, Host, Tunnel, parse_address
 _CONTEXTS = "`docker context ls` lists them."
 #: Seconds for which a host that has answered before is asked again, and between two attempts, at first and at most.
 PATIENCE = 300.0
+#: Seconds in which a machine has to take a connection: when a run is to go there, and when one only wants to know.
+CONNECT, GLANCE = 20, 5
 _PAUSE, _LONGEST_PAUSE = 0.25, 5.0
 #: Seconds after which what broke is taken for a way that had worked.
 _WORKED = 10.0
@@ -26,12 +28,15 @@ T = TypeVar("T")
 class Link:
     """To one host, or to this machine when ``host`` is None; for several threads.
 
+    ``patience`` is for how many seconds the machine may not answer a connection.
+
     ``engine`` is whoever answers there. What a thread got of it is good until the link breaks: then requests raise,
     ``drop`` closes what is left, and ``engine`` opens it anew.
     """
 
-    def __init__(self, host: Host | None = None) -> None:
+    def __init__(self, host: Host | None = None, *, patience: int = CONNECT) -> None:
         self.host = host
+        self._patience = patience
         self._lock = threading.Lock()
         self._engine: Engine | None = None
         self._tunnel: Tunnel | None = None
@@ -130,7 +135,7 @@ class Link:
         if address.kind == "unix":
             url = f"unix://{address.path}"
         elif address.kind == "ssh":
-            self._tunnel = Tunnel(address)
+            self._tunnel = Tunnel(address, self._patience)
             url = f"unix://{self._tunnel.socket}"
         try:
             return reach(url, host.url, host.name, tls)

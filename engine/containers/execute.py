@@ -160,6 +160,8 @@ def _follow(
         ended = datetime.now(UTC)
         problem = site.fetch()
         follower.finish(on_event)
+        for news in site.news():
+            say(news)
         state = _state(site, launch)
         host = site.link.attempt(lambda engine: describe_host(engine, site.processor()), patience=site.patience)
         keep_log(site, launch.run)

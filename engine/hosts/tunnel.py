@@ -32,10 +32,12 @@ def _die_with_parent() -> None:
 class Tunnel:
     """Open from its making until ``close``; ``socket`` is where the engine then answers.
 
+    ``patience`` is for how many seconds a machine may not answer at all.
+
     EngineUnavailable when ssh cannot get there, in ssh's own words.
     """
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, patience: int) -> None:
         program = shutil.which("ssh")
         if program is None:
             raise EngineUnavailable("There is no ssh on this machine.", "Install OpenSSH's client.")
@@ -47,7 +49,7 @@ class Tunnel:
             "ExitOnForwardFailure": "yes",
             "ServerAliveInterval": str(ALIVE),
             "ServerAliveCountMax": "3",
-            "ConnectTimeout": "20",
+            "ConnectTimeout": str(patience),
             "ControlMaster": "no",  # an open connection of the user's is used, but none is left behind
             "BatchMode": "no" if sys.stdin.isatty() else "yes",
         }

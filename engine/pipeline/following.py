@@ -64,6 +64,7 @@ def stop(prefix: str, host: str, home: Home, progress: Progress) -> Stopped:
     if record.status != "running":
         raise BadInput(f"Run {record.id} is not under way: it {_said(record)}.", "There is nothing to stop.")
     with link_of(store.open_run(home, record.id), home) as link:
+        _ = link.engine  # before asking again and again: it may not be there at all
         containers.stop(link, record.id, _GRACE)
         name = link.name
     return Stopped(record.id, name, _recorded(record, home, progress).status)

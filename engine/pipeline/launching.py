@@ -8,7 +8,7 @@ from pathlib import Path
 
 from engine import containers, hosts, store
 from engine.errors import BadInput
-from engine.link import Link
+from engine.link import CONNECT, Link
 from engine.model import Record, Spec
 from engine.settings import Home
 
@@ -31,13 +31,13 @@ def link_to(name: str, home: Home) -> Link:
     return Link(None if name == hosts.LOCAL else hosts.find(known, name))
 
 
-def link_of(run: store.RunDirectory, home: Home) -> Link:
+def link_of(run: store.RunDirectory, home: Home, *, patience: int = CONNECT) -> Link:
     """To where a run that is under way was begun; BadInput when that host is not known any more."""
     where = containers.read_whereabouts(containers.Folders(run.project, run.spool))
     if where is None or not where.host:
         return Link()
     try:
-        return Link(hosts.find(hosts.read(home), where.host))
+        return Link(hosts.find(hosts.read(home), where.host), patience=patience)
     except BadInput:
         raise BadInput(
             f"Run {run.id} was begun on {where.host}, which is not known any more.",

@@ -10,7 +10,7 @@ from engine import containers, results, store
 from engine.errors import BadInput, EngineUnavailable, NbsealError
 from engine.files import write_atomic
 from engine.hosts import LOCAL
-from engine.link import Link
+from engine.link import GLANCE, Link
 from engine.model import Json, Record
 from engine.pipeline.harvest import finish
 from engine.pipeline.launching import launch_of, link_of
@@ -65,9 +65,9 @@ def settle(home: Home, progress: Progress) -> frozenset[str]:
                 if record is None:
                     alive.add(run_id)
                 else:
-                    progress.say(f"Run {run_id} had lost its process; it is now recorded as {record.status}.")
+                    progress.say(f"Run {run_id} ended while nobody followed it; it is now recorded as {record.status}.")
         except (NbsealError, OSError) as error:  # one damaged run keeps no other from being read
-            progress.say(f"Run {run_id} lost its process and cannot be settled: {error}")
+            progress.say(f"Run {run_id} is followed by nobody, and how it ended cannot be told: {error}")
     for name, why in away.items():
         if name != LOCAL:
             progress.say(f"Runs on {name} may have ended, but it does not answer: {why}")
@@ -76,7 +76,7 @@ def settle(home: Home, progress: Progress) -> frozenset[str]:
 
 def _settle(run: store.RunDirectory, record: Record, home: Home, away: dict[str, str]) -> Record | None:
     """None while it is under way, or when nobody can say."""
-    with link_of(run, home) as link:
+    with link_of(run, home, patience=GLANCE) as link:
         if link.name in away:
             return None
         try:
