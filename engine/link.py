@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from engine.daemon import Engine, connect, no_answer, reach, reason_of
-from engine.errors import BadInput, EngineUnavailable
+from engine.errors import BadInput, EngineUnavailable, NbsealError
 from engine.hosts import LOCAL, Address, Host, Tunnel, parse_address
 
 _CONTEXTS = "`docker context ls` lists them."
@@ -40,6 +40,7 @@ class Link:
         self._lock = threading.Lock()
         self._engine: Engine | None = None
         self._tunnel: Tunnel | None = None
+        self._failure: NbsealError | None = None  # of ``begin``, until somebody wants to know
         self._closed = threading.Event()
 
     @property
@@ -51,12 +52,26 @@ class Link:
     def is_remote(self) -> bool:
         return self.host is not None
 
+    def begin(self) -> None:
+        """Open it while something else is done; ``engine`` waits for that, and raises what went wrong."""
+
+        def open_now() -> None:
+            try:
+                _ = self.engine
+            except NbsealError as error:
+                self._failure = error
+
+        threading.Thread(target=open_now, daemon=True, name="nbseal-link").start()
+
     @property
     def engine(self) -> Engine:
         """EngineUnavailable when it cannot be reached; BadInput when its docker context is gone."""
         with self._lock:
             if self._closed.is_set():
                 raise EngineUnavailable(f"The link to {self.name} was closed.")
+            if self._failure is not None:
+                failure, self._failure = self._failure, None
+                raise failure
             if self._engine is None:
                 self._engine = connect() if self.host is None else self._open(self.host)
             return self._engine

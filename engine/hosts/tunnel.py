@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -56,25 +57,44 @@ class Tunnel:
         command = [program, "-N", "-T", "-L", f"{self.socket}:{address.path}"]
         command += [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
         command += ["-p", str(address.port)] if address.port else []
+        self._process: subprocess.Popen[bytes] | None = None
+        self._failure: OSError | None = None
+        started = threading.Event()
+        # What dies with its parent dies with the thread that started it, so that one stays.
+        threading.Thread(
+            target=self._hold, args=([*command, "--", target], started), daemon=True, name="nbseal-ssh"
+        ).start()
+        try:
+            started.wait()
+            if self._failure is not None:
+                raise EngineUnavailable(f"ssh cannot be started: {self._failure}.", "See what `ssh` says by itself.")
+            self._wait(target)
+        except BaseException:
+            self.close()
+            raise
+
+    def _hold(self, command: list[str], started: threading.Event) -> None:
+        """ssh from its beginning to its end."""
         try:
             with self._errors.open("wb") as errors:
                 self._process = subprocess.Popen(
-                    [*command, "--", target],
+                    command,
                     stdin=None if sys.stdin.isatty() else subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=errors,
                     start_new_session=not sys.stdin.isatty(),  # Ctrl-C is for the run; the way to it stays open
                     preexec_fn=_die_with_parent,
                 )
-            self._wait(target)
-        except BaseException:
-            self.close()
-            raise
+        except OSError as error:
+            self._failure = error
+        started.set()
+        if self._process is not None:
+            self._process.wait()
 
     def _wait(self, target: str) -> None:
         end = time.monotonic() + _PATIENCE
         while not self.socket.exists():
-            if self._process.poll() is not None or time.monotonic() > end:
+            if not self.is_open or time.monotonic() > end:
                 raise EngineUnavailable(
                     f"ssh does not get to {target}: {self._said() or 'no answer'}.",
                     f"`ssh {target}` has to work without a question; see its own config, agent and known_hosts.",
@@ -84,7 +104,7 @@ class Tunnel:
     @property
     def is_open(self) -> bool:
         """Whether ssh is still there."""
-        return self._process.poll() is None
+        return self._process is not None and self._process.poll() is None
 
     def _said(self) -> str:
         with suppress(OSError):
@@ -94,7 +114,7 @@ class Tunnel:
 
     def close(self) -> None:
         """End ssh and take the socket away."""
-        process = getattr(self, "_process", None)
+        process = self._process
         if process is not None and process.poll() is None:
             process.terminate()
             try:

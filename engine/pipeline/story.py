@@ -46,10 +46,11 @@ def run(request: Request, home: Home, progress: Progress, on_event: OnEvent) -> 
     copy = notebooks.neutralise(notebooks.substitute(original, flags, values))
     root = store.find_project_root(request.notebook, home)
     declared = environment.requirements(original, request.notebook, root, request.wanted)
-    with _opened(request.where, home, progress) as link:
+    with _opened(request.where, home) as link:
         engine = daemon.connect() if link.is_remote else link.engine
         inputs = store.keep_inputs(request.inputs, request.notebook, root, home, progress)
         source = store.snapshot(root, request.notebook, home, progress, inputs, archives.is_archive)
+        _say_where(link, progress)
         base, lock = environment.resolve(request.notebook, declared, request.wanted, home, engine, progress)
         image = environment.assemble(base, lock, home, engine, progress)
         spec = Spec(
@@ -84,8 +85,9 @@ def rerun(
     where: Where = _HERE,
 ) -> Record:
     """Repeat a run from its record alone and compare. Limits that are not given are those of the run."""
-    old, kept = recorded(prefix, home, progress)
-    with _opened(where, home, progress) as link:
+    with _opened(where, home) as link:
+        old, kept = recorded(prefix, home, progress)
+        _say_where(link, progress)
         plan = _restored(recorded_plan(old, kept), home, link.engine, progress)
         return execute(plan, _limits(old, limits), home, link, progress, on_event, rerun_of=old.id, detach=where.detach)
 
@@ -100,9 +102,10 @@ def rerun_with(
     where: Where = _HERE,
 ) -> Record:
     """Run a recorded run's spec with other flag values: a new spec, whose record names that run as its parent."""
-    old, kept = recorded(prefix, home, progress)
-    plan = derived_plan(old, kept, assignments)
-    with _opened(where, home, progress) as link:
+    with _opened(where, home) as link:
+        old, kept = recorded(prefix, home, progress)
+        plan = derived_plan(old, kept, assignments)
+        _say_where(link, progress)
         plan = _restored(plan, home, link.engine, progress)
         return execute(plan, _limits(old, limits), home, link, progress, on_event, parent=old.id, detach=where.detach)
 
@@ -115,12 +118,18 @@ def restore(old: Record, home: Home, engine: daemon.Engine, progress: Progress) 
 
 
 @contextmanager
-def _opened(where: Where, home: Home, progress: Progress) -> Iterator[Link]:
-    """The way to a host, and who answers there: said before anything is built."""
+def _opened(where: Where, home: Home) -> Iterator[Link]:
+    """The way to a host, which opens while this machine does its part."""
     with link_to(where.host, home) as link:
         if link.is_remote:
-            progress.say(f"  runs on {link.engine}")
+            link.begin()
         yield link
+
+
+def _say_where(link: Link, progress: Progress) -> None:
+    """Who answers there, before anything is built: which engine is used is never a surprise."""
+    if link.is_remote:
+        progress.say(f"  runs on {link.engine}")
 
 
 def _restored(plan: Plan, home: Home, engine: daemon.Engine, progress: Progress) -> Plan:
