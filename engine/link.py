@@ -54,6 +54,7 @@ class Link:
 
     def begin(self) -> None:
         """Open it while something else is done; ``engine`` waits for that, and raises what went wrong."""
+        import docker  # noqa: F401 - whole: two threads that import it in parts get halves of it
 
         def open_now() -> None:
             try:
