@@ -50,11 +50,10 @@ def execute(
     later. What a run leaves on another machine stays there until ``forget``.
     """
     site = site_of(link, Folders(project.absolute(), spool.absolute()), launch)
+    with _undone(site), explained():
+        site.prepare(say)  # which may take long, and can be interrupted: nothing was executed yet
     with Interrupts() as interrupts:
         with _undone(site), explained():
-            site.prepare()
-            if interrupts.count:
-                raise KeyboardInterrupt  # nothing was executed yet
             began = datetime.now(UTC)
             _start(site, launch)
         return None if detach else _follow(site, launch, interrupts, on_event, say, began)

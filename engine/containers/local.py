@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ class Local:
         self._made: Sequence[Path] = ()
         self._watch: WorkTreeWatch | None = None
 
-    def prepare(self) -> None:
+    def prepare(self, say: Callable[[str], None]) -> None:
         launch, folders = self._launch, self.folders
         make_folder(folders.project, launch.directory)
         places = [(path, item.target) for path, item in launch.inputs]

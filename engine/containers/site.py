@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from engine.containers.launch import Folders
@@ -17,7 +18,7 @@ class Site(Protocol):
     user: User  # that the container runs as
     patience: float  # seconds for which an engine that does not answer is asked again
 
-    def prepare(self) -> None:
+    def prepare(self, say: Callable[[str], None]) -> None:
         """Everything before the container is created. BadInput for an input that cannot be where it is wanted."""
 
     def mounts(self) -> list[Any]:

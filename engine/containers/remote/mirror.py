@@ -69,7 +69,7 @@ class Mirror:
             if self._session is not None:
                 self._session.hang_up()
 
-    def note(self, why: str) -> None:
+    def _note(self, why: str) -> None:
         """The link broke."""
         if not self._broken:
             self._broken = True
@@ -85,7 +85,7 @@ class Mirror:
 
     def _run(self) -> None:
         try:
-            self._link.attempt(self._talk, on_break=self.note)
+            self._link.attempt(self._talk, on_break=self._note)
         except BaseException as error:
             self._error = error
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ class Remote:
         self._made: Sequence[Path] = ()
         self._mirror = Mirror(link, self._courier, folders, [item.target for _, item in launch.inputs])
 
-    def prepare(self) -> None:
+    def prepare(self, say: Callable[[str], None]) -> None:
         launch = self._launch
         make_folder(self.folders.project, launch.directory)
         places = [(path, item.target) for path, item in launch.inputs]
@@ -43,7 +43,9 @@ class Remote:
             engine=str(self.link.engine.info.get("ID", "")), host=self.link.name, url=host.url if host else ""
         )
         write_identity(self.folders, self.user, launch, where)
-        self.link.attempt(self._send, on_break=self._mirror.note)
+        self.link.attempt(
+            self._send, on_break=lambda why: say(f"The link to {self.link.name} broke: {why} Trying again.")
+        )
 
     def _send(self, engine: Engine) -> None:
         """Everything again after a break: it is small, but for inputs, which go on where they were."""
