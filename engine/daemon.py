@@ -160,11 +160,12 @@ def run_tool(
     network: bool = False,
     user: str = "",
     timeout: float = 900,
+    settings: Mapping[str, Any] | None = None,
 ) -> ToolResult:
     """Run a short-lived helper in ``image``: read-only root, no capabilities, no network unless asked for.
 
-    ``user`` is "uid:gid", by default the caller's. The container is removed on every path out. Raises
-    EngineUnavailable when the engine refuses or ``timeout`` seconds pass.
+    ``user`` is "uid:gid", by default the caller's; ``settings`` are further ones of the container. It is removed on
+    every path out. Raises EngineUnavailable when the engine refuses or ``timeout`` seconds pass.
     """
     from docker.errors import APIError, ImageNotFound
     from docker.types import Mount as DockerMount
@@ -187,6 +188,7 @@ def run_tool(
             security_opt=["no-new-privileges"],
             init=True,
             labels={LABEL: "tool"},
+            **(settings or {}),
         )
         container.start()
         status = container.wait(timeout=timeout)

@@ -46,7 +46,7 @@ def doctor(*, as_json: bool) -> int:
 
 
 def _engine() -> Iterator[Check]:
-    from engine import daemon
+    from engine import daemon, pipeline
 
     yield Check("python", "ok", f"{platform.python_version()} ({sys.platform}, {platform.machine()})")
     try:
@@ -59,11 +59,8 @@ def _engine() -> Iterator[Check]:
     if kind not in {("linux", "x86_64"), ("linux", "amd64")}:
         yield Check("platform", "missing", f"the engine runs {'/'.join(kind)}", "Images of nbseal are linux/amd64.")
     yield Check("storage", "ok", f"{engine.storage}, cgroup v{engine.info.get('CgroupVersion', '1')}")
-    runtimes = sorted(engine.info.get("Runtimes") or {})
-    if "nvidia" in runtimes:
-        yield Check("gpu", "ok", "the nvidia runtime is there")
-    else:
-        yield Check("gpu", "warning", "no nvidia runtime", "Only notebooks that want a GPU need it.")
+    gpus = pipeline.look_at_gpus(engine)
+    yield Check("gpu", "warning", gpus.problem, gpus.hint) if gpus.problem else Check("gpu", "ok", gpus.text)
 
 
 def _home(home: Home) -> Iterator[Check]:

@@ -122,18 +122,19 @@ def _document(found: pipeline.Checked) -> Json:
         "disk_free": found.free,
         "runtimes": list(found.runtimes),
         "devices": list(found.devices),
+        "gpus": {"way": found.gpus.way, "detail": found.gpus.text, "problem": found.gpus.problem},
         "skew": round(found.skew, 3),
         "latency": round(found.latency, 5),
     }
 
 
 def _tell(found: pipeline.Checked) -> None:
-    gpu = ", ".join(found.devices) or ("nvidia runtime" if "nvidia" in found.runtimes else "no GPU runtime")
     late = abs(found.skew) > _SKEW
     print(f"{styled('warning ' if late else 'ok      ', 'yellow' if late else 'green')} {found.host.name}")
     for name, text in (
         ("engine", f"{found.engine} {found.version}, {found.storage}, {found.system}"),
-        ("machine", f"{found.processors} processors, {size_text(found.memory)} of memory, {gpu}"),
+        ("machine", f"{found.processors} processors, {size_text(found.memory)} of memory"),
+        ("gpus", found.gpus.problem or found.gpus.text),
         ("disk", "not known before an image is there" if found.free is None else f"{size_text(found.free)} free"),
         ("way", f"{found.host.url}, {found.latency * 1000:.1f} ms there and back"),
         ("clock", f"{abs(found.skew):.1f} s {'ahead of' if found.skew > 0 else 'behind'} this machine's"),

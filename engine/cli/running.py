@@ -83,11 +83,12 @@ def run(
     *,
     deterministic: bool,
     where: pipeline.Where,
+    gpus: str | None,
     as_json: bool,
 ) -> int:
     """Run a notebook; the exit code says how it ended."""
     terminal = Terminal()
-    request = pipeline.Request(notebook, tuple(assignments), tuple(inputs), wanted, limits, deterministic, where)
+    request = pipeline.Request(notebook, tuple(assignments), tuple(inputs), wanted, limits, deterministic, where, gpus)
     home = find_home()
     unlock(home)
     record = pipeline.run(request, home, terminal, CellProgress(terminal))
@@ -96,12 +97,12 @@ def run(
     return exit_code(record)
 
 
-def rerun(prefix: str, limits: Limits, at_least: Verdict, where: pipeline.Where, *, as_json: bool) -> int:
+def rerun(prefix: str, limits: Limits, at_least: Verdict, where: pipeline.Where, *, cpu: bool, as_json: bool) -> int:
     """Repeat a run; the exit code judges the comparison, whether or not the notebook fails as it did before."""
     terminal = Terminal()
     home = find_home()
     unlock(home)
-    record = pipeline.rerun(prefix, limits, home, terminal, CellProgress(terminal), where)
+    record = pipeline.rerun(prefix, limits, home, terminal, CellProgress(terminal), where, cpu=cpu)
     terminal.clear()
     _print(record, home, as_json=as_json)
     if record.comparison is None:
@@ -111,12 +112,15 @@ def rerun(prefix: str, limits: Limits, at_least: Verdict, where: pipeline.Where,
     return verdict_code(record.comparison, at_least)
 
 
-def rerun_with(prefix: str, assignments: list[str], limits: Limits, where: pipeline.Where, *, as_json: bool) -> int:
+def rerun_with(
+    prefix: str, assignments: list[str], limits: Limits, where: pipeline.Where, *, cpu: bool, as_json: bool
+) -> int:
     """Run the spec of a run with other flag values; nothing is compared, and the exit code says how it ended."""
     terminal = Terminal()
     home = find_home()
     unlock(home)
-    record = pipeline.rerun_with(prefix, tuple(assignments), limits, home, terminal, CellProgress(terminal), where)
+    show = CellProgress(terminal)
+    record = pipeline.rerun_with(prefix, tuple(assignments), limits, home, terminal, show, where, cpu=cpu)
     terminal.clear()
     _print(record, home, as_json=as_json)
     return exit_code(record)

@@ -142,6 +142,8 @@ def summarise(record: Record, shown: Shown) -> None:
         rows.append(("parent", record.parent))
     if measures := pipeline.measures(record):
         rows.append(("held", ", ".join(measures)))
+    if gpus := pipeline.told_gpus(record):
+        rows.append(("gpus", gpus))
     if record.flags:
         rows.append(("flags", "  ".join(f"{flag.name}={flag.literal}" for flag in record.flags)))
     rows += [("scalar", f"{name}  {value:g}") for name, value in record.scalars.items()]

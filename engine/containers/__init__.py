@@ -1,9 +1,15 @@
 """Image + run directory -> execution: a sealed container, followed while it runs."""
 
 from engine.containers.execute import execute, forget, resume
+from engine.containers.gpu_facts import ask as ask_gpus
+from engine.containers.gpus import Given
+from engine.containers.gpus import choose as choose_gpus
+from engine.containers.gpus import parse as parse_gpus
+from engine.containers.gpus import without as without_gpus
 from engine.containers.identity import Whereabouts, read_whereabouts
 from engine.containers.launch import Folders, Launch
 from engine.containers.leftovers import Item, find_items, remove_cache, remove_item
+from engine.containers.measured import measured
 from engine.containers.profile import (
     MEASURES,
     elsewhere,
@@ -20,9 +26,12 @@ from engine.containers.stopping import find_running, stop
 __all__ = [
     "MEASURES",
     "Folders",
+    "Given",
     "Item",
     "Launch",
     "Whereabouts",
+    "ask_gpus",
+    "choose_gpus",
     "elsewhere",
     "environment",
     "execute",
@@ -31,7 +40,9 @@ __all__ = [
     "forget",
     "held",
     "holding",
+    "measured",
     "on_plain_processor",
+    "parse_gpus",
     "read_whereabouts",
     "remove_cache",
     "remove_item",
@@ -40,4 +51,5 @@ __all__ = [
     "traced",
     "with_one_thread",
     "with_other_hashes",
+    "without_gpus",
 ]

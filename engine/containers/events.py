@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,6 +19,9 @@ _MAX_STATUS = 32
 #: More than this is not read: a notebook can make the file as long as it likes, at no cost.
 _MAX_BYTES = 2 << 30
 _MAX_DURATION = 1e9
+#: What a harness measures: of each GPU that the container has, by its number there.
+MEASURED = re.compile(r"gpu/(?:0|[1-9][0-9]{0,2})/(?:utilisation|memory_peak)")
+_MAX_VALUE = 1 << 60
 _OUTPUT_KINDS = ("stream", "display_data", "execute_result", "error")
 #: The fields of each kind of event with their types, beside "event" and "time".
 _FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {
@@ -26,6 +30,7 @@ _FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "output": {"cell": int, "output": dict},
     "cell_done": {"cell": int, "status": str, "duration": (int, float)},
     "error": {"cell": int, "name": str, "value": str, "traceback": str},
+    "measured": {"name": str, "value": (int, float)},
     "finished": {"status": str, "reason": str, "limit": str},
 }
 
@@ -91,6 +96,8 @@ def parse_event(line: bytes) -> Json | None:
     if not 0 <= event.get("cell", 0) <= _MAX_CELL or not 0 <= event.get("cells", 0) <= _MAX_CELL:
         return None
     if "duration" in fields and not 0 <= event["duration"] <= _MAX_DURATION:
+        return None
+    if "value" in fields and not (MEASURED.fullmatch(event["name"]) and 0 <= event["value"] <= _MAX_VALUE):
         return None
     if len(event.get("status", "")) > _MAX_STATUS or len(event["time"]) > _MAX_STATUS:
         return None

@@ -12,7 +12,7 @@ from typing import Any
 
 from engine.containers.follow import Follower
 from engine.containers.host import describe_host
-from engine.containers.identity import read_whereabouts
+from engine.containers.identity import read_gpus, read_whereabouts
 from engine.containers.interrupts import Interrupts
 from engine.containers.launch import MAX_LOG, Folders, Launch, container_name, create
 from engine.containers.local import Local
@@ -152,6 +152,7 @@ def _follow(
 ) -> Outcome:
     """Follow a container to its end, and have its results here. ``began`` is when it was started, by our own clock."""
     folders = site.folders
+    gpu = read_gpus(folders) or _noted(folders).get("gpu")
     follower = Follower(site, launch.run, launch.limits, interrupts)
     try:
         site.watch()
@@ -162,7 +163,7 @@ def _follow(
         for news in site.news():
             say(news)
         state = _state(site, launch)
-        host = site.link.attempt(lambda engine: describe_host(engine, site.processor()), patience=site.patience)
+        host = site.link.attempt(lambda engine: describe_host(engine, site.processor(), gpu), patience=site.patience)
         keep_log(site, launch.run)
     except KeyboardInterrupt:
         raise Detached("Stopped waiting for the run.", "`nbseal runs` says what became of it.") from None
@@ -176,7 +177,7 @@ def _follow(
     finally:
         site.close()
     if exit_ is not None:
-        _note_exit(folders, exit_)
+        _note_exit(folders, exit_, gpu)
     outcome = decide(follower.last, exit_ or _noted_exit(folders), follower.stop, launch.limits)
     if problem:
         outcome = replace(outcome, status="failed", reason=f"{outcome.reason} {problem}".strip())
@@ -194,17 +195,23 @@ def forget(link: Link, launch: Launch, project: Path, spool: Path) -> None:
             site_of(link, Folders(project, spool), launch).remove()
 
 
-def _note_exit(folders: Folders, exit_: Exit) -> None:
+def _note_exit(folders: Folders, exit_: Exit, gpu: Json | None) -> None:
     """Where no notebook can write: whoever is killed before the record is written asks a second time."""
-    write_json(folders.spool.with_name(EXIT_FILE), {"code": exit_.code, "oom_killed": exit_.oom_killed})
+    noted = {"code": exit_.code, "oom_killed": exit_.oom_killed, **({"gpu": gpu} if gpu else {})}
+    write_json(folders.spool.with_name(EXIT_FILE), noted)
 
 
 def _noted_exit(folders: Folders) -> Exit | None:
+    noted = _noted(folders)
+    return Exit(int(noted["code"]), bool(noted["oom_killed"])) if noted else None
+
+
+def _noted(folders: Folders) -> Json:
     try:
-        noted = json.loads(folders.spool.with_name(EXIT_FILE).read_bytes())
+        noted: Json = json.loads(folders.spool.with_name(EXIT_FILE).read_bytes())
     except (OSError, ValueError):
-        return None
-    return Exit(int(noted["code"]), bool(noted["oom_killed"]))
+        return {}
+    return noted
 
 
 def keep_log(site: Site, run: str) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from engine.daemon import Engine
 from engine.hosts import LOCAL
+from engine.model import Json
 
 
-def describe_host(engine: Engine, processor: str) -> dict[str, Any]:
-    """CPU model, kernel, engine, storage driver, processors and memory (bytes) of a machine, and its name."""
+def describe_host(engine: Engine, processor: str, gpu: Json | None) -> Json:
+    """CPU model, kernel, engine, storage driver, processors and memory (bytes) of a machine, its name, its GPUs."""
     return {
         **({} if engine.host == LOCAL else {"name": engine.host}),
         "cpu": processor,
@@ -20,6 +20,7 @@ def describe_host(engine: Engine, processor: str) -> dict[str, Any]:
         "storage": engine.storage,
         "processors": int(engine.info.get("NCPU", 0)),
         "memory": int(engine.info.get("MemTotal", 0)),
+        **({"gpu": gpu} if gpu else {}),
     }
 
 

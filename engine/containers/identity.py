@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from engine.containers.launch import Folders, Launch
 from engine.containers.profile import needs_instrument
 from engine.containers.user import User
 from engine.files import read_regular, write_atomic, write_json
 from engine.harness import PROTOCOL
-from engine.model import Json, Limits
+from engine.model import Json
 
-_FILE = "whereabouts.json"
+_FILE, _GPUS = "whereabouts.json", "gpus.json"
 _MAX_BYTES = 1 << 16
 
 
@@ -29,22 +29,37 @@ class Whereabouts:
 def write_identity(folders: Folders, user: User, launch: Launch, where: Whereabouts) -> None:
     """The folder, and the request to the harness in the spool."""
     environment = launch.environment
-    write_json(folders.spool / "request.json", request(launch.directory, environment, launch.limits), durable=False)
+    write_json(folders.spool / "request.json", request(launch), durable=False)
     folders.identity.mkdir(exist_ok=True)
     write_atomic(folders.identity / "passwd", user.passwd(environment["USER"], environment["HOME"]).encode())
     write_atomic(folders.identity / "group", user.group(environment["USER"]).encode())
+    if launch.gpus is not None:
+        write_json(folders.identity / _GPUS, launch.gpus.described())
     write_json(folders.identity / _FILE, asdict(where))
 
 
-def request(directory: str, environment: Any, limits: Limits) -> Json:
-    """request.json: what the harness is to do. What every harness can do is asked for in the first protocol."""
+def request(launch: Launch) -> Json:
+    """request.json: what the harness is to do. What every harness can do is asked for in the first protocol.
+
+    ``gpus`` asks for measurements, which no result depends on: a harness that does not know it passes over it.
+    """
+    measured = launch.gpus is not None and launch.gpus.way != "none"
     return {
-        "protocol": PROTOCOL if needs_instrument(environment) else 1,
-        "directory": directory,
-        "timeout": limits.timeout,
-        "cell_timeout": limits.cell_timeout,
-        "memory": limits.memory,
+        "protocol": PROTOCOL if needs_instrument(launch.environment) else 1,
+        "directory": launch.directory,
+        "timeout": launch.limits.timeout,
+        "cell_timeout": launch.limits.cell_timeout,
+        "memory": launch.limits.memory,
+        **({"gpus": True} if measured else {}),
     }
+
+
+def read_gpus(folders: Folders) -> Json | None:
+    """How the run that is under way got its GPUs, also for whoever finds it without the process that began it."""
+    with suppress(OSError, ValueError):
+        noted = json.loads(read_regular(folders.identity / _GPUS, _MAX_BYTES))
+        return noted if isinstance(noted, dict) else None
+    return None
 
 
 def read_whereabouts(folders: Folders) -> Whereabouts | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.containers.gpus import Given
 from engine.containers.profile import HOST_NAME
 from engine.containers.user import User
 from engine.daemon import LABEL, Engine
@@ -44,6 +45,7 @@ class Launch:
     environment: Mapping[str, str]
     network: bool
     limits: Limits
+    gpus: Given | None = None  # once they are granted
 
     def labels(self, kind: str) -> dict[str, str]:
         """Of everything that is made for it at an engine: what it is, whose, and by which process."""
@@ -83,6 +85,7 @@ def create(engine: Engine, launch: Launch, user: User, mounts: Sequence[Any]) ->
         shm_size=limits.shared_memory,
         ulimits=[Ulimit(name="core", soft=0, hard=0)],
         log_config=LogConfig(type="json-file", config={"max-size": str(MAX_LOG), "max-file": "1"}),
+        **(launch.gpus.settings() if launch.gpus else {}),
     )
     api.create_container(
         launch.image,
@@ -90,7 +93,7 @@ def create(engine: Engine, launch: Launch, user: User, mounts: Sequence[Any]) ->
         entrypoint=list(_COMMAND),
         command=[SPOOL],
         working_dir="/",
-        environment=dict(environment),
+        environment={**environment, **(launch.gpus.environment() if launch.gpus else {})},
         user=str(user),
         hostname=host_name,
         labels=launch.labels("run"),

@@ -2,10 +2,70 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from engine.errors import Detached, EngineUnavailable
+
+#: What stands in an engine's words when it does not give GPUs, what that means, and what to do.
+_OF_GPUS = (
+    (
+        r"could not select device driver",
+        "The container engine has no driver for GPUs.",
+        "Install the NVIDIA Container Toolkit on its machine, then restart the engine; `nbseal doctor` looks again.",
+    ),
+    (
+        r"(?:Unknown runtime specified|unknown or invalid runtime name:?) (?P<what>\S+)",
+        "The container engine does not know the runtime {what} (any more).",
+        "`nvidia-ctk runtime configure --runtime=docker` on its machine enters it; then restart the engine.",
+    ),
+    (
+        r'exec: \\?"(?P<what>[^"\\]*nvidia[^"\\]*)\\?": (?:executable file not found|stat |fork/exec)',
+        "The container engine does not find its own {what}.",
+        "Install the NVIDIA Container Toolkit on its machine anew.",
+    ),
+    (
+        r"unresolvable CDI devices (?P<what>[^\s:]+(?:, ?[^\s:]+)*)",
+        "The container engine does not have {what}.",
+        "`nvidia-ctk cdi list` on its machine shows what there is, and `nvidia-ctk cdi generate` makes the list anew.",
+    ),
+    (
+        r"CDI device injection failed|failed to inject CDI devices|CDI.{0,40}(?:not (?:enabled|supported)|registry)",
+        "The container engine cannot give GPUs by CDI.",
+        "See the files in /etc/cdi on its machine; `nvidia-ctk cdi generate` makes them anew.",
+    ),
+    (
+        r"requirement error: unsatisfied condition: (?P<what>[a-z]+ ?[<>=!]+ ?[\w.]+)",
+        "The GPU driver of the engine's machine is too old for the image, which wants {what}.",
+        "Update the driver there, or run on another machine.",
+    ),
+    (
+        r"nvidia-container-cli: device error: (?P<what>[^\n]{1,120}?)(?:: unknown)?[.\s]*$",
+        "The engine's machine does not have the GPUs that were asked for ({what}).",
+        "`nvidia-smi -L` there lists them.",
+    ),
+    (
+        r"nvidia-container-cli: (?P<what>[^\n]{1,160}?)(?:: unknown)?[.\s]*$",
+        "The GPU driver of the engine's machine does not work ({what}).",
+        "See what `nvidia-smi` says there; reboot it after an update of the driver.",
+    ),
+    (
+        r"(?s)nvidia.{0,200}?error running (?:prestart )?hook|error running (?:prestart )?hook.{0,400}?nvidia",
+        "NVIDIA's hook failed on the engine's machine.",
+        "`docker run --gpus all` there shows the same; its log is in /var/log/nvidia-container-toolkit.log.",
+    ),
+)
+
+
+def refused(text: str) -> EngineUnavailable | None:
+    """What an engine's words about GPUs mean; None when they are about something else."""
+    for pattern, message, hint in _OF_GPUS:
+        match = re.search(pattern, text[:8000], re.IGNORECASE | re.MULTILINE)
+        if match is not None:
+            what = "".join(filter(str.isprintable, match.groupdict().get("what", "")))
+            return EngineUnavailable(message.format(what=what), hint)
+    return None
 
 
 @contextmanager
@@ -22,7 +82,10 @@ def explained() -> Iterator[None]:
             "It was removed meanwhile; run again, and it is loaded from the home.",
         ) from error
     except APIError as error:
-        text = str(error.explanation or error).strip().splitlines()[0][:500]
+        whole = str(error.explanation or error).strip()
+        if of_gpus := refused(whole):
+            raise of_gpus from error
+        text = whole.splitlines()[0][:500]
         if "no space left on device" in text.lower():
             raise EngineUnavailable(
                 "The container engine's disk is full.", "Free space there; `nbseal doctor` shows where it is."

@@ -1,9 +1,11 @@
 """Requirements become a lock, a lock becomes wheels, wheels on a base become an image."""
 
 from engine.environments.archived import archived_base, check_locked, ingredients, keep_archived_image
+from engine.environments.assemble import has_image
 from engine.environments.base import build_base, ensure_base, list_bases, load_base
 from engine.environments.base_archive import export_base, import_base
 from engine.environments.base_record import base_files
+from engine.environments.cuda import cuda_of, runs_on
 from engine.environments.debian import kept_path
 from engine.environments.images import build, remembered_image
 from engine.environments.layers import find_damaged, layer_file, wheel_file
@@ -21,10 +23,12 @@ __all__ = [
     "check_index",
     "check_locked",
     "check_wheels",
+    "cuda_of",
     "ensure_base",
     "export_base",
     "fetch",
     "find_damaged",
+    "has_image",
     "hold_image",
     "import_base",
     "ingredients",
@@ -38,5 +42,6 @@ __all__ = [
     "remembered_image",
     "render_lock",
     "resolve",
+    "runs_on",
     "wheel_file",
 ]

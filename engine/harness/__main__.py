@@ -12,8 +12,9 @@ import traceback
 from pathlib import Path
 
 from .events import EventLog
-from .kernel import Kernel
+from .kernel import Kernel, kernel_python
 from .request import read_request
+from .sampler import Sampler
 from .stop import StopRequest
 
 _EXIT_CODES = {"completed": 0, "failed": 1, "interrupted": 130}
@@ -26,6 +27,8 @@ def main(spool: Path) -> int:
     events = EventLog(spool / "events.jsonl")
     request = read_request(spool / "request.json")
     request.folder.mkdir(parents=True, exist_ok=True)
+    # Before the kernel, whose process id is always the same.
+    sampler = Sampler(kernel_python(), events) if request.gpus else None
     # The kernel starts while we import what talks to it: both take some 0.3 s.
     kernel = Kernel(request.folder, request.memory)
     try:
@@ -42,6 +45,8 @@ def main(spool: Path) -> int:
         document.save(durable=True)
     finally:
         kernel.kill()
+    if sampler is not None:
+        sampler.stop()
     events.write("finished", status=ending.status, reason=ending.reason, limit=ending.limit)
     events.close()
     return _EXIT_CODES[ending.status]

@@ -10,7 +10,7 @@ import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .memory import count_oom_kills, format_bytes, prefer_as_victim
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:  # the kernel is started before anything that takes time is im
 _FOLDER = Path("/tmp/.nbseal-kernel")  # noqa: S108 - the container's own /tmp, nobody else is in there
 #: Holds the clock and entropy, and counts who asks for them (Dockerfile.base).
 _STEADY = "/usr/local/lib/nbseal/steady.so"
+#: How an engine gives GPUs, or what they are called on its machine; the notebook sees the same whatever the way.
+_OF_THE_ENGINE = ("NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "NVIDIA_CTK_LIBCUDA_DIR")
 _CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 #: The kernel's process id, always. What runs before it in the container takes a varying number of ids, and the
 #: kernel's own shows in output: ipykernel puts it into the file names of warnings and tracebacks.
@@ -49,7 +51,8 @@ class Kernel:
         file.write_text(json.dumps({**self.connection, "kernel_name": "python3"}), "utf-8")
         spec = _read_kernelspec()
         command = [argument.replace("{connection_file}", str(file)) for argument in spec["argv"]]
-        environment = {**os.environ, **spec.get("env", {})}
+        inherited = {name: value for name, value in os.environ.items() if name not in _OF_THE_ENGINE}
+        environment = {**inherited, **spec.get("env", {})}
         if "NBSEAL_HOLD" in environment or "NBSEAL_TRACE" in environment:
             command[1:3] = [str(Path(__file__).with_name("instrument.py"))]
             environment["LD_PRELOAD"] = _STEADY
@@ -122,10 +125,15 @@ class Kernel:
         return f"killed by signal {-code}: {(signal.strsignal(-code) or 'unknown').lower()}"
 
 
-def _read_kernelspec() -> dict[str, dict[str, str]]:
+def _read_kernelspec() -> dict[str, Any]:
     path = Path(sys.prefix, "share", "jupyter", "kernels", "python3", "kernel.json")
-    spec: dict[str, dict[str, str]] = json.loads(path.read_bytes())
+    spec: dict[str, Any] = json.loads(path.read_bytes())
     return spec
+
+
+def kernel_python() -> str:
+    """The interpreter that the kernel runs in, with the user's packages."""
+    return str(_read_kernelspec()["argv"][0])
 
 
 def _use_up_process_ids(last: int) -> None:

@@ -20,13 +20,15 @@ class UnknownProtocol(Exception):
 class Request:
     """``directory`` is relative to the project; times are seconds, ``memory`` is bytes; None is no limit.
 
-    The container enforces the memory limit; here it only makes a message say which one was hit.
+    The container enforces the memory limit; here it only makes a message say which one was hit. ``gpus`` asks for
+    measurements of the GPUs that it has.
     """
 
     directory: str = "."
     timeout: float | None = None
     cell_timeout: float | None = None
     memory: int | None = None
+    gpus: bool = False
 
     @property
     def folder(self) -> Path:
@@ -45,6 +47,7 @@ def read_request(path: Path) -> Request:
         timeout=_seconds(fields.get("timeout")),
         cell_timeout=_seconds(fields.get("cell_timeout")),
         memory=None if memory is None else int(memory),
+        gpus=fields.get("gpus") is True,
     )
 
 

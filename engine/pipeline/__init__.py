@@ -18,6 +18,7 @@ from engine.pipeline.environment import (
     rebuild_image,
 )
 from engine.pipeline.following import Stopped, attach, stop
+from engine.pipeline.gpus import SeenGpus, look_at_gpus, told_gpus
 from engine.pipeline.hosting import Checked, check_hosts
 from engine.pipeline.importing import Imported, import_archive, read_archive
 from engine.pipeline.keeping import (
@@ -58,6 +59,7 @@ __all__ = [
     "Request",
     "Retained",
     "Row",
+    "SeenGpus",
     "Shown",
     "Stopped",
     "Wanted",
@@ -91,6 +93,7 @@ __all__ = [
     "lock",
     "logs",
     "look",
+    "look_at_gpus",
     "measures",
     "page",
     "pick",
@@ -106,6 +109,7 @@ __all__ = [
     "run",
     "runs",
     "stop",
+    "told_gpus",
     "verify",
     "verify_stored",
 ]

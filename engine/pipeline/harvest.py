@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from engine import results, store
+from engine import containers, results, store
 from engine.errors import BadInput, NbsealError
 from engine.model import Comparison, Difference, Json, Outcome, OutputFile, Record, Source
 from engine.settings import Home
@@ -27,6 +27,8 @@ def finish(run: store.RunDirectory, record: Record, outcome: Outcome, source: So
     if unusable:
         outcome = replace(outcome, status="failed", reason=" ".join([outcome.reason, *unusable]).strip())
     scalars = results.harvest_scalars(document)
+    if record.spec.get("gpus"):
+        scalars += containers.measured(run.spool / "events.jsonl", store.MAX_EVENTS)
     finished = replace(
         record,
         status=outcome.status,

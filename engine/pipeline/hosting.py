@@ -13,6 +13,7 @@ from typing import Any
 from engine import daemon, hosts
 from engine.errors import BadInput, NbsealError
 from engine.link import Link
+from engine.pipeline.gpus import SeenGpus, look_at_gpus
 from engine.progress import Progress
 from engine.settings import Home
 
@@ -34,6 +35,7 @@ class Checked:
     memory: int  # bytes
     runtimes: tuple[str, ...]
     devices: tuple[str, ...]  # that CDI offers
+    gpus: SeenGpus
     free: int | None  # bytes where the engine keeps images and volumes; None when nothing there can tell
     skew: float
     latency: float
@@ -58,6 +60,7 @@ def check_host(name: str, home: Home, progress: Progress) -> Checked:
             memory=int(info.get("MemTotal", 0)),
             runtimes=tuple(sorted(info.get("Runtimes") or {})),
             devices=_devices(info),
+            gpus=look_at_gpus(engine),
             free=_free(engine),
             skew=(_time(info) - middle).total_seconds(),
             latency=latency,

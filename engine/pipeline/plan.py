@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from engine import notebooks, store
+from engine import containers, notebooks, store
 from engine.digests import bare, digest_of
 from engine.errors import BadInput, VerificationFailed
 from engine.model import FlagValue, Image, Input, Notebook, Record, Source, Spec
@@ -23,6 +23,7 @@ class Plan:
     flags: tuple[FlagValue, ...]
     inputs: tuple[Input, ...]
     notes: tuple[str, ...] = ()
+    gpus: containers.Given | None = None  # how the spec's request for GPUs is met
 
 
 def recorded_plan(old: Record, kept: store.RunDirectory) -> Plan:

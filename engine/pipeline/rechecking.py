@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
-from engine import archives, results, store
+from engine import archives, containers, results, store
 from engine.archives import layout
 from engine.digests import PREFIX, sha256_bytes
 from engine.errors import BadInput, VerificationFailed
@@ -116,8 +116,10 @@ def _check_cells(received: archives.Received, place: store.RunDirectory, record:
 
 
 def _check_scalars(received: archives.Received, place: store.RunDirectory, record: Record, executed: Json) -> None:
-    """The values: those that the executed notebook printed."""
+    """The values: those that the executed notebook printed, and of a run with GPUs those that its events measured."""
     found = results.harvest_scalars(executed)
+    if record.spec.get("gpus"):
+        found += containers.measured(place.events, store.MAX_EVENTS)
     last = {name: json_number(value) for name, value in results.last_values(found).items()}
     if last != {name: json_number(value) for name, value in record.scalars.items()}:
         raise received.refused(_path(place, "run.json"), "has other scalars than executed.ipynb")

@@ -12,7 +12,7 @@ from engine.digests import bare, digest_of
 from engine.errors import BadInput, Detached, EngineUnavailable
 from engine.link import Link
 from engine.model import Json, Limits, Record, Spec
-from engine.pipeline import environment
+from engine.pipeline import environment, gpus
 from engine.pipeline.harvest import finish
 from engine.pipeline.launching import Where, launch_of, link_to
 from engine.pipeline.plan import Plan, derived_plan, recorded_plan
@@ -36,10 +36,12 @@ class Request:
     limits: Limits
     deterministic: bool = False
     where: Where = _HERE
+    gpus: str | None = None  # all, a number, or which ones
 
 
 def run(request: Request, home: Home, progress: Progress, on_event: OnEvent) -> Record:
     """Run a notebook and record it. The record says how it ended; only what prevents a record raises."""
+    asked = "" if request.gpus is None else str(containers.parse_gpus(request.gpus))
     original = notebooks.read(request.notebook)
     flags = notebooks.find_flags(original)
     values = notebooks.bind(flags, request.assignments)
@@ -51,7 +53,11 @@ def run(request: Request, home: Home, progress: Progress, on_event: OnEvent) -> 
         inputs = store.keep_inputs(request.inputs, request.notebook, root, home, progress)
         source = store.snapshot(root, request.notebook, home, progress, inputs, archives.is_archive)
         _say_where(link, progress)
+        given = gpus.planned(asked, link.engine) if asked else None
         base, lock = environment.resolve(request.notebook, declared, request.wanted, home, engine, progress)
+        if given is not None:
+            environments.ensure_base(home, link.engine, progress)  # to ask them from
+            given = gpus.granted(given, base, lock, link.engine, progress)
         image = environment.assemble(base, lock, home, engine, progress)
         spec = Spec(
             notebook=notebooks.notebook_digest(copy),
@@ -61,6 +67,7 @@ def run(request: Request, home: Home, progress: Progress, on_event: OnEvent) -> 
             image=image.id,
             environment=containers.environment(containers.MEASURES if request.deterministic else ()),
             directory=store.folder_in(root, request.notebook),
+            gpus=asked,
         )
         notes = (
             *original.warnings,
@@ -70,7 +77,7 @@ def run(request: Request, home: Home, progress: Progress, on_event: OnEvent) -> 
         )
         for note in notes:
             progress.say(f"  {note}")
-        plan = Plan(spec, copy, original, lock.text, image, source, values, inputs, notes)
+        plan = Plan(spec, copy, original, lock.text, image, source, values, inputs, notes, given)
         if link.is_remote:
             environments.load_image(image, home, link.engine, progress)
         return execute(plan, request.limits, home, link, progress, on_event, detach=request.where.detach)
@@ -83,12 +90,17 @@ def rerun(
     progress: Progress,
     on_event: OnEvent,
     where: Where = _HERE,
+    *,
+    cpu: bool = False,
 ) -> Record:
-    """Repeat a run from its record alone and compare. Limits that are not given are those of the run."""
+    """Repeat a run from its record alone and compare. Limits that are not given are those of the run.
+
+    ``cpu`` lets it go without the GPUs that its spec asks for.
+    """
     with _opened(where, home) as link:
         old, kept = recorded(prefix, home, progress)
         _say_where(link, progress)
-        plan = _restored(recorded_plan(old, kept), home, link.engine, progress)
+        plan = _restored(recorded_plan(old, kept), home, link.engine, progress, cpu=cpu)
         return execute(plan, _limits(old, limits), home, link, progress, on_event, rerun_of=old.id, detach=where.detach)
 
 
@@ -100,13 +112,15 @@ def rerun_with(
     progress: Progress,
     on_event: OnEvent,
     where: Where = _HERE,
+    *,
+    cpu: bool = False,
 ) -> Record:
     """Run a recorded run's spec with other flag values: a new spec, whose record names that run as its parent."""
     with _opened(where, home) as link:
         old, kept = recorded(prefix, home, progress)
         plan = derived_plan(old, kept, assignments)
         _say_where(link, progress)
-        plan = _restored(plan, home, link.engine, progress)
+        plan = _restored(plan, home, link.engine, progress, cpu=cpu)
         return execute(plan, _limits(old, limits), home, link, progress, on_event, parent=old.id, detach=where.detach)
 
 
@@ -132,10 +146,12 @@ def _say_where(link: Link, progress: Progress) -> None:
         progress.say(f"  runs on {link.engine}")
 
 
-def _restored(plan: Plan, home: Home, engine: daemon.Engine, progress: Progress) -> Plan:
+def _restored(plan: Plan, home: Home, engine: daemon.Engine, progress: Progress, *, cpu: bool = False) -> Plan:
+    if not cpu:
+        gpus.planned(plan.spec.gpus, engine)  # refused before an image is made again
     image = environments.remembered_image(home, plan.image.id) or plan.image
     environments.load_image(image, home, engine, progress)
-    return replace(plan, image=image)
+    return gpus.with_gpus(replace(plan, image=image), engine, progress, cpu=cpu)
 
 
 def _limits(old: Record, limits: Limits) -> Limits:
@@ -201,7 +217,7 @@ def execute(
     document = notebooks.to_document(plan.notebook)
     launch = launch_of(record, [store.materialise(item, home) for item in plan.inputs], home)
     with store.begin_run(home, record, plan.original.original, document, plan.lock, plan.source) as run:
-        launch = replace(launch, home=store.home_id(home))  # which the first run of a home gives it
+        launch = replace(launch, home=store.home_id(home), gpus=plan.gpus)  # which the first run of a home gives it
         try:
             outcome = containers.execute(
                 link, launch, run.project, run.spool, display(on_event), progress.say, detach=detach

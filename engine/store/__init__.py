@@ -23,7 +23,7 @@ from engine.store.ledger_files import Checkpoint, home_id, read_checkpoint
 from engine.store.parts import parts
 from engine.store.record import new_id, now, plain_flags, read_record, record_to_json
 from engine.store.report import Finding, Report, counted
-from engine.store.runs import adopt, begin_run, discard, publish, sweep, verify_run
+from engine.store.runs import MAX_EVENTS, adopt, begin_run, discard, publish, sweep, verify_run
 from engine.store.seal import IRREGULAR, MANIFEST, SIGNATURE, read_irregular
 from engine.store.sealing import (
     known_keys,
@@ -40,6 +40,7 @@ from engine.store.vouching import Vouched, vouch
 __all__ = [
     "IRREGULAR",
     "MANIFEST",
+    "MAX_EVENTS",
     "SIGNATURE",
     "Arrival",
     "Checkpoint",

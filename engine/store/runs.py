@@ -32,7 +32,8 @@ from engine.store.locks import disown, is_owned, locks_folder, own
 from engine.store.record import RUN_ID, read_record, read_record_json, record_to_json, source_to_json
 from engine.store.source import checkout
 
-_MAX_EVENTS = 1 << 30
+#: What a run keeps of its events.
+MAX_EVENTS = 1 << 30
 _MAX_LOG = 64 << 20
 _CHUNK = 8 << 20
 #: A half-written blob this old (seconds) belongs to nobody any more.
@@ -99,7 +100,7 @@ def publish(
     """
     _remove_leftovers(run)
     write_atomic(run.executed, notebook_bytes(document))
-    _take(run.spool / "events.jsonl", run.events, _MAX_EVENTS)
+    _take(run.spool / "events.jsonl", run.events, MAX_EVENTS)
     _take(run.spool / "log.txt", run.log, _MAX_LOG)
     if (run.spool / "trace.jsonl").exists():
         _take(run.spool / "trace.jsonl", run.trace, _MAX_LOG)

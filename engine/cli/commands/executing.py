@@ -12,6 +12,7 @@ from engine.cli.commands.options import (
     AsOfOption,
     AtLeastOption,
     CellTimeoutOption,
+    CpuOption,
     DetachOption,
     ExactOption,
     FilesOption,
@@ -49,6 +50,9 @@ def run(
     memory: MemoryOption = None,
     host: HostOption = None,
     detach: DetachOption = False,
+    gpus: Annotated[
+        str | None, typer.Option("--gpus", metavar="all|N|ID,ID", help="GPUs: all, how many, or which.")
+    ] = None,
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="Hold seeds, frameworks and the wall clock steady.")
     ] = False,
@@ -68,6 +72,7 @@ def run(
         running.limits(timeout, cell_timeout, memory),
         deterministic=deterministic,
         where=running.where(host, detach=detach),
+        gpus=gpus,
         as_json=as_json,
     )
 
@@ -87,6 +92,7 @@ def rerun(
     memory: MemoryOption = None,
     host: HostOption = None,
     detach: DetachOption = False,
+    cpu: CpuOption = False,
     at_least: AtLeastOption = None,
     exact: ExactOption = False,
     as_json: Json = False,
@@ -101,7 +107,7 @@ def rerun(
     limits = running.limits(timeout, cell_timeout, memory)
     judged = exact or at_least is not None
     if image_only:
-        running.refuse_beside_image_only(assignments or [], limits, judged=judged)
+        running.refuse_beside_image_only(assignments or [], limits, judged=judged or cpu)
     elif assignments:
         running.refuse_judging(judged=judged)
     if run.startswith("oci://"):
@@ -111,8 +117,9 @@ def rerun(
     if image_only:
         return running.rebuild(run, as_json=as_json)
     if assignments:
-        return running.rerun_with(run, assignments, limits, running.where(host, detach=detach), as_json=as_json)
-    return running.rerun(run, limits, required, running.where(host, detach=detach), as_json=as_json)
+        place = running.where(host, detach=detach)
+        return running.rerun_with(run, assignments, limits, place, cpu=cpu, as_json=as_json)
+    return running.rerun(run, limits, required, running.where(host, detach=detach), cpu=cpu, as_json=as_json)
 
 
 @app.command()

@@ -34,6 +34,7 @@ HostOption = Annotated[
     typer.Option("--host", metavar="NAME", help="On which machine ('local' is this one); default: `hosts default`."),
 ]
 DetachOption = Annotated[bool, typer.Option("--detach", help="Return once it has started; `attach` follows it.")]
+CpuOption = Annotated[bool, typer.Option("--cpu", help="Without the GPUs that the run asked for; the record says so.")]
 ArchiveOption = Annotated[
     Path | None, typer.Option("--archive", metavar="FILE", help="In an archive, which is checked and not imported.")
 ]

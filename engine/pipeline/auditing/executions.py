@@ -204,7 +204,8 @@ class Told:
             proven("their bytes, the seal, and comparing project/ with the source"), "outputs.json",
         )  # fmt: skip
         self._found_again(
-            "scalars", f"{store.counted(len(record.scalars), 'scalar')}: what executed.ipynb printed",
+            "scalars", f"{store.counted(len(record.scalars), 'scalar')}: what executed.ipynb printed"
+            + (" and events.jsonl measured" if record.spec.get("gpus") else ""),
             proven("finding them again there"),
         )  # fmt: skip
         self._found_again("page", "its page shows executed.ipynb", made_again(examined, checks, same=bool(page)))
