@@ -17,7 +17,7 @@ _OF_GPUS = (
     ),
     (
         r"(?:Unknown runtime specified|unknown or invalid runtime name:?) (?P<what>\S+)",
-        "The container engine does not know the runtime {what} (any more).",
+        "The container engine does not know the runtime {what}.",
         "`nvidia-ctk runtime configure --runtime=docker` on its machine enters it; then restart the engine.",
     ),
     (
@@ -26,7 +26,7 @@ _OF_GPUS = (
         "Install the NVIDIA Container Toolkit on its machine anew.",
     ),
     (
-        r"unresolvable CDI devices (?P<what>[^\s:]+(?:, ?[^\s:]+)*)",
+        r"unresolvable CDI devices (?P<what>[^\s:,]+(?:, ?[^\s:,]+)*)",
         "The container engine does not have {what}.",
         "`nvidia-ctk cdi list` on its machine shows what there is, and `nvidia-ctk cdi generate` makes the list anew.",
     ),
@@ -51,9 +51,9 @@ _OF_GPUS = (
         "See what `nvidia-smi` says there; reboot it after an update of the driver.",
     ),
     (
-        r"(?s)nvidia.{0,200}?error running (?:prestart )?hook|error running (?:prestart )?hook.{0,400}?nvidia",
-        "NVIDIA's hook failed on the engine's machine.",
-        "`docker run --gpus all` there shows the same; its log is in /var/log/nvidia-container-toolkit.log.",
+        r"error running (?:prestart )?hook.*?stderr: (?P<what>[^\n]{1,160}?)(?:: unknown)?[.\s]*$",
+        "A hook of the container engine's failed ({what}).",
+        "NVIDIA's, which gives GPUs, logs to /var/log/nvidia-container-toolkit.log on the engine's machine.",
     ),
 )
 
