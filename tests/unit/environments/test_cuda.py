@@ -36,8 +36,9 @@ def test_cuda_is_told_by_the_lock(pins: str, cuda: str, oldest: str) -> None:
 @pytest.mark.parametrize(
     "pin",
     [
-        "torch 2.8.0+cpu", "torch 2.8.0", "numpy 2.3.0", "nvidia-ml-py 13.580.82", "numba-cuda 0.20.0", "x 1.0+cuddle12",
-        "cucumber 12.0", "acme-cu 12", "pycuda 2025.1", "cuda-python 13.0.1", "nvidia-cuda-runtime 9.9",
+        "torch 2.8.0+cpu", "torch 2.8.0", "numpy 2.3.0", "nvidia-ml-py 13.580.82", "numba-cuda 0.20.0",
+        "x 1.0+cuddle12", "cucumber 12.0", "acme-cu 12", "pycuda 2025.1",
+        "cuda-python 13.0.1", "nvidia-cuda-runtime 9.9",
     ],
 )  # fmt: skip
 def test_other_distributions_tell_nothing(pin: str) -> None:
