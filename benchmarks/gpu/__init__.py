@@ -1,0 +1,1 @@
+"""What nbseal costs on a GPU; by hand, on a machine that has one: ``python -m benchmarks.gpu``."""
