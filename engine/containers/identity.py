@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 
+from engine.containers.gpus import Given
 from engine.containers.launch import Folders, Launch
 from engine.containers.profile import needs_instrument
 from engine.containers.user import User
 from engine.files import read_regular, write_atomic, write_json
 from engine.harness import PROTOCOL
-from engine.model import Json
+from engine.model import Json, Limits
 
 _FILE, _GPUS = "whereabouts.json", "gpus.json"
 _MAX_BYTES = 1 << 16
@@ -29,7 +31,8 @@ class Whereabouts:
 def write_identity(folders: Folders, user: User, launch: Launch, where: Whereabouts) -> None:
     """The folder, and the request to the harness in the spool."""
     environment = launch.environment
-    write_json(folders.spool / "request.json", request(launch), durable=False)
+    asked = request(launch.directory, environment, launch.limits, launch.gpus)
+    write_json(folders.spool / "request.json", asked, durable=False)
     folders.identity.mkdir(exist_ok=True)
     write_atomic(folders.identity / "passwd", user.passwd(environment["USER"], environment["HOME"]).encode())
     write_atomic(folders.identity / "group", user.group(environment["USER"]).encode())
@@ -38,19 +41,18 @@ def write_identity(folders: Folders, user: User, launch: Launch, where: Whereabo
     write_json(folders.identity / _FILE, asdict(where))
 
 
-def request(launch: Launch) -> Json:
+def request(directory: str, environment: Mapping[str, str], limits: Limits, gpus: Given | None = None) -> Json:
     """request.json: what the harness is to do. What every harness can do is asked for in the first protocol.
 
     ``gpus`` asks for measurements, which no result depends on: a harness that does not know it passes over it.
     """
-    measured = launch.gpus is not None and launch.gpus.way != "none"
     return {
-        "protocol": PROTOCOL if needs_instrument(launch.environment) else 1,
-        "directory": launch.directory,
-        "timeout": launch.limits.timeout,
-        "cell_timeout": launch.limits.cell_timeout,
-        "memory": launch.limits.memory,
-        **({"gpus": True} if measured else {}),
+        "protocol": PROTOCOL if needs_instrument(environment) else 1,
+        "directory": directory,
+        "timeout": limits.timeout,
+        "cell_timeout": limits.cell_timeout,
+        "memory": limits.memory,
+        **({"gpus": True} if gpus is not None and gpus.way != "none" else {}),
     }
 
 

@@ -48,7 +48,10 @@ extern int access(const char *, int);
 typedef struct { unsigned int gpu, memory; } rates;
 typedef struct { unsigned long long total, free, used; } memory;
 static int looks;
-int nvmlInitWithFlags(unsigned int flags) { return 0; }
+int nvmlInitWithFlags(unsigned int flags)
+{
+    return access("/etc/gpus/crash", 0) == 0 ? *(volatile int *)0 : 0;
+}
 int nvmlShutdown(void) { return 0; }
 const char *nvmlErrorString(int code) { return "stand-in"; }
 int nvmlDeviceGetCount_v2(unsigned int *count)
@@ -117,15 +120,17 @@ if sys.argv[1:] == ["prestart"]:
 class GpuMachine:
     """The stand-ins in ``folder``, and an engine that has them, started by ``start``."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, inside: str = "") -> None:
+        """``inside`` is where an engine has the folder that sees another file system."""
         self.folder = folder
+        place = inside or str(folder)
         self.state, self.failure = folder / "state", folder / "failure"
         self._process: subprocess.Popen[bytes] | None = None
         self._options = (False, False)
-        self._files = [(str(folder / Path(target).name), target) for target in (SMI, LIBRARY)]
+        self._files = [(f"{place}/{Path(target).name}", target) for target in (SMI, LIBRARY)]
         self.state.mkdir(parents=True)
         self._write("nvidia-smi", _SMI)
-        places = {"state": str(self.state), "files": self._files, "failure": str(self.failure)}
+        places = {"state": f"{place}/state", "files": self._files, "failure": f"{place}/failure"}
         self._write("runtime", _RUNTIME.format(**places))
         self._write("hook/nvidia-container-runtime-hook", _HOOK.format(**places))
         self._write("daemon.json", "{}")

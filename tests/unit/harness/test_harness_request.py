@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.containers.gpus import Given, parse, without
 from engine.containers.identity import request
 from engine.harness.memory import format_bytes
 from engine.harness.request import Request, UnknownProtocol, read_request
@@ -23,6 +24,10 @@ def test_the_harness_reads_what_the_host_writes(tmp_path: Path) -> None:
 def test_no_limits(tmp_path: Path) -> None:
     file = tmp_path / "request.json"
     file.write_text(json.dumps(request(".", {}, Limits())))
+    assert read_request(file) == Request()
+    file.write_text(json.dumps(request(".", {}, Limits(), Given(parse("all"), "cdi"))))
+    assert read_request(file) == Request(gpus=True)
+    file.write_text(json.dumps(request(".", {}, Limits(), without(parse("all")))))
     assert read_request(file) == Request()
     assert read_request(file).folder == Path("/project")
 
