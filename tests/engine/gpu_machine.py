@@ -17,8 +17,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from tests.engine.capsules import remove_groups
+
 #: Of every GPU unless a test says otherwise; memory in MiB, as nvidia-smi prints it.
 GPU = {"driver": "550.54.14", "memory": "40960", "capability": "8.0", "name": "NVIDIA A100-SXM4-40GB"}
+_GROUP = "nbseal-tests-gpus"
 SMI, LIBRARY = "/usr/bin/nvidia-smi", "/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1"
 
 _SMI = """#!/bin/sh
@@ -174,7 +177,7 @@ class GpuMachine:
                         self.folder / "exec",
                     ),
                     *("--pidfile", self.folder / "pid", "--bridge=none", "--iptables=false", "--ip6tables=false"),
-                    *("--config-file", self.folder / "daemon.json", "--cgroup-parent", "/nbseal-tests-gpus"),
+                    *("--config-file", self.folder / "daemon.json", "--cgroup-parent", f"/{_GROUP}"),
                     *options,
                 ],
                 stdin=subprocess.DEVNULL,
@@ -201,6 +204,7 @@ class GpuMachine:
             self._process.send_signal(signal.SIGTERM)
             self._process.wait(60)
             self._process = None
+            remove_groups(_GROUP)
 
     # --- an engine with CDI -------------------------------------------------------------------------
 
@@ -235,11 +239,11 @@ class GpuMachine:
         path.chmod(0o755)
 
     def _compile(self) -> None:
-        compiler = shutil.which("tcc") or shutil.which("cc")
+        compiler = shutil.which("cc") or shutil.which("tcc")
         assert compiler, "no C compiler; `scripts/setup tests` installs tcc"
         (self.folder / "nvml.c").write_text(_NVML)
         library = self.folder / Path(LIBRARY).name
-        subprocess.run([compiler, "-shared", "-fPIC", "-o", library, self.folder / "nvml.c"], check=True)
+        subprocess.run([compiler, "-shared", "-nostdlib", "-fPIC", "-o", library, self.folder / "nvml.c"], check=True)
 
 
 def _mount(source: str, target: str) -> dict[str, object]:
