@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import tarfile
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +26,7 @@ from engine.settings import SOURCE_DATE_EPOCH, Home
 _CHUNK = 1 << 17  # each is copied twice on its way: larger ones would not stay in the processor's cache
 _TIME = "1980-01-01T00:00:00Z"  # SOURCE_DATE_EPOCH
 _MOST_COMPARED = 200  # images whose layers are asked for before a load
+_ASKED_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -137,27 +139,41 @@ def _starts(layers: Sequence[Layer], expected: int, engine: Engine) -> Iterator[
     yield 0
 
 
-def count_held(layers: Sequence[Layer], engine: Engine) -> int:
-    """How many of the lowest layers belong to one image that the engine holds."""
+def _know_none(image_id: str) -> Sequence[str]:
+    return ()
+
+
+def count_held(layers: Sequence[Layer], engine: Engine, known: Callable[[str], Sequence[str]] = _know_none) -> int:
+    """How many of the lowest layers belong to one image that the engine holds.
+
+    ``known`` gives the layers of an image by its id, which says all of it; the engine is asked about the others.
+    """
     from docker.errors import ImageNotFound
 
     api: Any = engine.client.api  # the plain API: one request for each image
-    most = 0
     ours = api.images(filters={"label": LABEL})
     # Bases first: their layers are the largest part, and there may be more images than are asked for.
     ours.sort(key=lambda listed: not str(listed["RepoTags"]).count("nbseal/base:"))
-    for listed in ours[:_MOST_COMPARED]:
+
+    def inspect(image_id: str) -> Sequence[str]:
         try:
-            held = api.inspect_image(listed["Id"])["RootFS"].get("Layers") or []
+            return api.inspect_image(image_id)["RootFS"].get("Layers") or ()
         except ImageNotFound:  # removed meanwhile
-            continue
-        common = 0
-        for wanted, there in zip(layers, held, strict=False):
-            if wanted.diff_id != there:
-                break
-            common += 1
-        most = max(most, common)
-    return most
+            return ()
+
+    told = {str(listed["Id"]): known(str(listed["Id"])) for listed in ours}
+    asked = [image_id for image_id, there in told.items() if not there][:_MOST_COMPARED]
+    with ThreadPoolExecutor(_ASKED_AT_ONCE) as threads:  # on another machine, it is the way there that takes time
+        told.update(zip(asked, threads.map(inspect, asked), strict=True))
+    return max((_common(layers, there) for there in told.values()), default=0)
+
+
+def _common(layers: Sequence[Layer], there: Sequence[str]) -> int:
+    """How many of the lowest are the same."""
+    for number, (wanted, other) in enumerate(zip(layers, there, strict=False)):
+        if wanted.diff_id != other:
+            return number
+    return min(len(layers), len(there))
 
 
 def _send(data: Generator[bytes, None, None], layers: Sequence[Layer], engine: Engine, progress: Progress) -> str:
@@ -194,30 +210,46 @@ def archive(
 
     Before its end it waits for ``earlier`` loads: an engine looks at nothing until it has all.
     """
-    name = f"{bare(sha256_bytes(config))}.json"
-    files = [f"{bare(layer.diff_id)}.tar" for layer in layers]
-    manifest: list[dict[str, Any]] = [{"Config": name, "RepoTags": [tag], "Layers": files}]
     with earlier.sending:
-        for layer, path in list(zip(layers, files, strict=True))[start:]:
-            yield _header(path, layer.size)
-            yield from _content(layer, home)
-            yield bytes(-layer.size % tarfile.BLOCKSIZE)
-        for path, content in ((name, config), ("manifest.json", json.dumps(manifest).encode())):
-            yield _header(path, len(content))
-            yield content + bytes(-len(content) % tarfile.BLOCKSIZE)
+        for layer in layers[start:]:
+            yield from layer_entry(layer, home)
+        yield from description(config, layers, tag)
     earlier.wait()
-    yield bytes(2 * tarfile.BLOCKSIZE)
+    yield END
 
 
-def _content(layer: Layer, home: Home) -> Iterator[bytes]:
+#: How such an archive ends.
+END = bytes(2 * tarfile.BLOCKSIZE)
+
+
+def layer_entry(layer: Layer, home: Home) -> Iterator[bytes]:
+    """A layer as an entry of such an archive. LayersMissing when its tar is gone or too short."""
     left = layer.size
-    with layer_file(layer, home).open("rb") as file:
-        while left:
-            data = file.read(min(_CHUNK, left))
-            if not data:
-                raise LayersMissing([layer])
-            left -= len(data)
-            yield data
+    yield _header(_file(layer), left)
+    try:
+        with layer_file(layer, home).open("rb") as file:
+            while left:
+                data = file.read(min(_CHUNK, left))
+                if not data:
+                    raise LayersMissing([layer])
+                left -= len(data)
+                yield data
+    except FileNotFoundError:
+        raise LayersMissing([layer]) from None
+    yield bytes(-layer.size % tarfile.BLOCKSIZE)
+
+
+def description(config: bytes, layers: Sequence[Layer], tag: str) -> Iterator[bytes]:
+    """The entries that say which image the archive's layers, and those that the engine has, are to become."""
+    name = f"{bare(sha256_bytes(config))}.json"
+    manifest = [{"Config": name, "RepoTags": [tag], "Layers": [_file(layer) for layer in layers]}]
+    for path, content in ((name, config), ("manifest.json", json.dumps(manifest).encode())):
+        yield _header(path, len(content))
+        yield content + bytes(-len(content) % tarfile.BLOCKSIZE)
+
+
+def _file(layer: Layer) -> str:
+    return f"{bare(layer.diff_id)}.tar"
 
 
 def _header(path: str, size: int) -> bytes:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 
 from engine.daemon import Engine
 from engine.digests import bare, sha256_bytes
 from engine.environments.assemble import has_image, image_config, load
+from engine.environments.base_record import folder_of
 from engine.environments.early import load_early
 from engine.environments.frame import frame
 from engine.environments.grouping import group
@@ -25,6 +27,7 @@ from engine.progress import Progress
 from engine.settings import Home
 
 PREFIX = "/opt/kernel"
+_IMAGE_ID = re.compile(r"sha256:[0-9a-f]{64}")
 _ENVIRONMENT = {"PATH": f"{PREFIX}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 
 
@@ -66,6 +69,24 @@ def read_config(home: Home, image_id: str) -> bytes | None:
     except (FileNotFoundError, ValueError, KeyError, AttributeError):
         return None
     return config if sha256_bytes(config) == image_id else None
+
+
+def known_layers(home: Home, image_id: str) -> tuple[str, ...]:
+    """The layers of an image or base that the home knows; none of one that it does not."""
+    if not _IMAGE_ID.fullmatch(image_id):
+        return ()
+    config = read_config(home, image_id)
+    if config is None:
+        try:
+            config = (folder_of(image_id, home) / "config.json").read_bytes()
+        except OSError:
+            return ()
+    if sha256_bytes(config) != image_id:
+        return ()
+    try:
+        return tuple(str(layer) for layer in json.loads(config)["rootfs"]["diff_ids"])
+    except (ValueError, KeyError, TypeError):
+        return ()
 
 
 def refuse_twins(wheels: Sequence[Wheel]) -> None:
