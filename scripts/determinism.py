@@ -76,7 +76,7 @@ def main() -> int:
 
 def _twice(record: Record, variables: Mapping[str, str], home: Home, link: Link) -> Count:
     """Two runs of one notebook in this environment, compared."""
-    plan = restore(record, home, link.engine, Silent())
+    plan = restore(record, home, link, Silent())
     plan = replace(plan, spec=replace(plan.spec, environment=dict(sorted(variables.items()))))
     runs = [
         execute(plan, _LIMITS, home, link, Silent(), lambda event: None, parent=record.id, experiment="determinism")

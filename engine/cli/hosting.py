@@ -19,22 +19,34 @@ def show(*, as_json: bool) -> int:
     """All hosts; the default one is marked."""
     known = hosts.read(find_home())
     if as_json:
-        items = [{"name": host.name, "url": host.url, "tls": host.tls} for host in known.hosts.values()]
-        print_json({"default": known.default, "hosts": items})
+        print_json({"default": known.default, "hosts": [_entry(host) for host in known.hosts.values()]})
         return 0
     if not known.hosts:
         say("No hosts are known, so runs stay on this machine; `nbseal hosts add NAME URL` adds one.")
         return 0
-    rows = [[host.name, "default" if host.name == known.default else "", host.url] for host in known.hosts.values()]
+    rows = [
+        [
+            host.name,
+            "default" if host.name == known.default else "",
+            f"{host.url}, images via {host.via}" if host.via else host.url,
+        ]
+        for host in known.hosts.values()
+    ]
     print(table(["host", "", "url"], rows))
     return 0
 
 
-def add(name: str, url: str, tls: Path | None, *, as_json: bool) -> int:
+def _entry(host: hosts.Host) -> Json:
+    return {"name": host.name, "url": host.url, "tls": host.tls, "via": host.via}
+
+
+def add(name: str, url: str, tls: Path | None, via: str, *, as_json: bool) -> int:
     """Remember a host."""
-    host = hosts.add(find_home(), name, url, tls)
+    if via:
+        pipeline.repository(via)
+    host = hosts.add(find_home(), name, url, tls, via)
     if as_json:
-        print_json({"name": host.name, "url": host.url, "tls": host.tls})
+        print_json(_entry(host))
     else:
         print(f"{host.name}  {host.url}")
         say(f"`nbseal hosts check {host.name}` looks whether it answers.")

@@ -53,9 +53,9 @@ def _bytes(text: str) -> int:
     return size
 
 
-def where(host: str | None, *, detach: bool) -> pipeline.Where:
+def where(host: str | None, via: str | None, *, detach: bool) -> pipeline.Where:
     """Where a run goes."""
-    return pipeline.Where(host or "", detach)
+    return pipeline.Where(host or "", detach, via or "")
 
 
 def help_flags(notebook: Path, *, as_json: bool) -> int:

@@ -8,14 +8,19 @@ from engine.environments.base_record import base_files
 from engine.environments.cuda import cuda_of, runs_on
 from engine.environments.debian import kept_path
 from engine.environments.images import build, remembered_image
-from engine.environments.layers import find_damaged, layer_file, wheel_file
+from engine.environments.layers import LayersMissing, find_damaged, layer_file, wheel_file
 from engine.environments.lockfile import render_lock
+from engine.environments.pulling import Source, pull_image
 from engine.environments.reach import check_index
 from engine.environments.recorded import check_wheels, hold_image, load_image, rebuild
 from engine.environments.resolve import resolve
+from engine.environments.sending import Sent, send_image
 from engine.environments.wheels import fetch
 
 __all__ = [
+    "LayersMissing",
+    "Sent",
+    "Source",
     "archived_base",
     "base_files",
     "build",
@@ -38,10 +43,12 @@ __all__ = [
     "list_bases",
     "load_base",
     "load_image",
+    "pull_image",
     "rebuild",
     "remembered_image",
     "render_lock",
     "resolve",
     "runs_on",
+    "send_image",
     "wheel_file",
 ]

@@ -71,7 +71,9 @@ def send_image(image: Image, config: bytes, owner: str, home: Home, link: Link, 
     if link.attempt(lambda engine: has_image(image.id, engine)):
         return Sent(held=len(image.layers))
     with _alone(link, home, progress):
-        work = _Work(image, config, {LABEL: _PART, f"{LABEL}.home": owner}, home, link.name)
+        # A socket of this machine carries more than an engine can unpack.
+        compress = link.host is not None and not link.host.url.startswith("unix:")
+        work = _Work(image, config, {LABEL: _PART, f"{LABEL}.home": owner}, home, link.name, compress)
         # Another process may have brought it while this one waited.
         held = link.attempt(work.count)
         lacking = image.layers[held:]
@@ -104,13 +106,14 @@ def _alone(link: Link, home: Home, progress: Progress) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Work:
-    """What is to be sent where; ``labels`` are those of parts."""
+    """What is to be sent where, and how; ``labels`` are those of parts."""
 
     image: Image
     config: bytes
     labels: dict[str, str]
     home: Home
     host: str
+    compress: bool
 
     def count(self, engine: Engine) -> int:
         """How many of the lowest layers the engine has, and need not be sent."""
@@ -261,28 +264,21 @@ class _Part:
 
         api: Any = self._engine.client.api
         try:
-            with closing(self._compressed()) as data:  # a request that broke off would leave it suspended
+            with closing(self._stream()) as data:  # a request that broke off would leave it suspended
                 for line in api.load_image(data, quiet=False):
                     if "error" in line:
                         raise _Refused(str(line["error"]), self._start)
         except APIError as error:
             raise _Refused(str(error.explanation or reason_of(error)), self._start) from error
 
-    def _compressed(self) -> Generator[bytes, None, None]:
-        from isal import isal_zlib
-
-        packer = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, 16 + isal_zlib.MAX_WBITS)
+    def _stream(self) -> Generator[bytes, None, None]:
+        """What goes over the link, as long as somebody waits for it."""
         with closing(self._archive()) as pieces:
-            for piece in pieces:
+            for data in _compressed(pieces) if self._work.compress else pieces:
                 if self._stop.is_set():
                     raise _Stopped
-                data = packer.compress(piece)
-                if data:
-                    self._count(0, len(data))
-                    yield data
-        data = packer.flush()
-        self._count(0, len(data))
-        yield data
+                self._count(0, len(data))
+                yield data
 
     def _archive(self) -> Generator[bytes, None, None]:
         """As ``docker save`` writes it; which image it is comes last."""
@@ -307,6 +303,17 @@ class _Part:
     def _described(self, end: int) -> tuple[bytes, Sequence[Layer], str]:
         config, tag = self._work.part(end)
         return config, self._work.image.layers[:end], tag
+
+
+def _compressed(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """One gzip stream."""
+    from isal import isal_zlib
+
+    packer = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, 16 + isal_zlib.MAX_WBITS)
+    for piece in pieces:
+        if data := packer.compress(piece):
+            yield data
+    yield packer.flush()
 
 
 def _in_thread(action: Callable[[], T]) -> Future[T]:

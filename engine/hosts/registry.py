@@ -23,11 +23,15 @@ _MAX_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Host:
-    """A machine with a container engine. ``tls`` is a folder with ca.pem, cert.pem and key.pem, for tcp:// only."""
+    """A machine with a container engine. ``tls`` is a folder with ca.pem, cert.pem and key.pem, for tcp:// only.
+
+    ``via`` is a repository through which its images go; whoever uses it checks it.
+    """
 
     name: str
     url: str
     tls: str = ""
+    via: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,9 +60,9 @@ def read(home: Home) -> Hosts:
     return Hosts(hosts, default if default in hosts else LOCAL)
 
 
-def add(home: Home, name: str, url: str, tls: Path | None = None) -> Host:
+def add(home: Home, name: str, url: str, tls: Path | None = None, via: str = "") -> Host:
     """Remember a machine. BadInput for a name or an address that is none, and for a name that is taken."""
-    host = _checked(name, url, str(tls.absolute()) if tls else "")
+    host = _checked(name, url, str(tls.absolute()) if tls else "", via)
     with locked(home.root / "hosts.lock"):
         known = read(home)
         if name in known.hosts:
@@ -94,7 +98,7 @@ def find(hosts: Hosts, name: str) -> Host:
     raise BadInput(f"There is no host '{name[:80]}'.", known)
 
 
-def _checked(name: str, url: str, tls: str = "") -> Host:
+def _checked(name: str, url: str, tls: str = "", via: str = "") -> Host:
     if not _NAME.fullmatch(name) or name == LOCAL:
         raise BadInput(f"A host cannot be called '{name[:80]}'.", "Use lower case letters, digits, '.', '_' and '-'.")
     kind = parse_address(url).kind
@@ -105,11 +109,16 @@ def _checked(name: str, url: str, tls: str = "") -> Host:
         )
     if lacking := [file for file in ("ca.pem", "cert.pem", "key.pem") if tls and not (Path(tls) / file).is_file()]:
         raise BadInput(f"{tls} has no {lacking[0]}.", "It has to hold ca.pem, cert.pem and key.pem.")
-    return Host(name, url, tls)
+    if not isinstance(via, str):
+        raise BadInput("What a host's images go through is no text.")
+    return Host(name, url, tls, via)
 
 
 def _write(home: Home, hosts: Hosts) -> None:
-    items = {name: {"url": host.url, "tls": host.tls} for name, host in sorted(hosts.hosts.items())}
+    items = {
+        name: {"url": host.url, "tls": host.tls} | ({"via": host.via} if host.via else {})
+        for name, host in sorted(hosts.hosts.items())
+    }
     write_json(_path(home), {"schema": SCHEMA, "default": hosts.default, "hosts": items})
 
 

@@ -41,6 +41,7 @@ from engine.pipeline.pulling import Pulled, pull
 from engine.pipeline.pushing import Pushed, push
 from engine.pipeline.reading import find, logs, measures, page, runs
 from engine.pipeline.retaining import Purged, Retained, archive_older, purge_archived
+from engine.pipeline.sending import ensure_image, repository
 from engine.pipeline.story import Request, rerun, rerun_with, run
 from engine.pipeline.verifying import evidence_of, verify, verify_stored
 
@@ -80,6 +81,7 @@ __all__ = [
     "delete",
     "diagnose",
     "diff",
+    "ensure_image",
     "evidence_of",
     "find",
     "flags",
@@ -104,6 +106,7 @@ __all__ = [
     "push",
     "read_archive",
     "rebuild_image",
+    "repository",
     "rerun",
     "rerun_with",
     "run",

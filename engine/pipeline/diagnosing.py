@@ -111,7 +111,7 @@ class _Laboratory:
         self.records: list[Record] = []
         self._run, self._home, self._progress = run, home, progress
         self._link = Link()
-        self._plan = restore(run, home, self._link.engine, progress)
+        self._plan = restore(run, home, self._link, progress)
         if environments.load_base(home, self._plan.image.base).protocol < _PROTOCOL:
             raise BadInput(
                 f"The base image of run {run.id} is of an earlier nbseal and cannot hold anything.",

@@ -15,10 +15,14 @@ from engine.settings import Home
 
 @dataclass(frozen=True)
 class Where:
-    """Where a run goes. ``host`` is a name, empty for the home's default; ``detach`` waits for nothing there."""
+    """Where a run goes. ``host`` is a name, empty for the home's default; ``detach`` waits for nothing there.
+
+    ``via`` is a repository through which its image goes, empty for the host's own.
+    """
 
     host: str = ""
     detach: bool = False
+    via: str = ""
 
 
 def link_to(name: str, home: Home) -> Link:

@@ -70,11 +70,11 @@ def _push(gathered: Gathered, client: registry.Client, home: Home, progress: Pro
     with _scratch(home) as tar:
         attesting = Attesting(gathered, None, home, progress)
         bag = _pack(gathered, apart.keys() | image.keys(), attesting, tar, progress)
-        subject = _subject(members)
+        described = manifest_of(members) if layout.OCI_INDEX in members else None
         by_digest = {PREFIX + member.digest: member for member in (*image.values(), *apart.values())}
-        if subject:
-            del by_digest[subject.digest]  # goes in as a manifest
-        contents = [_content(member) for member in by_digest.values()]
+        if described:
+            del by_digest[described.digest]  # goes in as a manifest
+        contents = [content(member) for member in by_digest.values()]
         contents.append(registry.Content(bag.digest, bag.size, lambda: os.fdopen(os.dup(tar.fileno()), "rb")))
         contents.append(registry.EMPTY)
         with progress.task(f"Pushing to {reference}", sum(item.size for item in contents)) as advance:
@@ -85,11 +85,9 @@ def _push(gathered: Gathered, client: registry.Client, home: Home, progress: Pro
                     raise BadInput("The run cannot be packed: its tar cannot be read again.") from error
                 raise archives.Spoiled(by_digest[error.content.digest]) from error
     image_at = ""
-    if subject:
-        named = reference.tagged(f"image-{bare(run.record.image)[:12]}")
-        client.name(named.tag, b"".join(members[layout.image_blob(bare(subject.digest))].read()))
-        image_at = str(named).removeprefix(registry.SCHEME)
-    manifest = registry.render(_artifact(run, bag, apart, subject))
+    if described:
+        image_at = str(name_image(client, members, described, run.record.image)).removeprefix(registry.SCHEME)
+    manifest = registry.render(_artifact(run, bag, apart, described))
     if not registry.refer(client, manifest):
         progress.say(f"{reference.registry} does not list the run among those of its image.")
     client.name(reference.tag, manifest)
@@ -162,15 +160,23 @@ def _pack(
     return registry.Descriptor(registry.BAG, PREFIX + digest, size, f"{contents.name}.tar")
 
 
-def _subject(members: Mapping[str, archives.Member]) -> registry.Descriptor | None:
+def name_image(
+    client: registry.Client, members: Mapping[str, archives.Member], described: registry.Descriptor, image: str
+) -> registry.Reference:
+    """Give an image whose content is there its manifest and its name; what that is."""
+    named = client.reference.tagged(f"image-{bare(image)[:12]}")
+    client.name(named.tag, b"".join(members[layout.image_blob(bare(described.digest))].read()))
+    return named
+
+
+def manifest_of(members: Mapping[str, archives.Member]) -> registry.Descriptor:
     """The image's manifest, as image/ has it."""
-    if layout.OCI_INDEX not in members:
-        return None
     (found,) = json.loads(b"".join(members[layout.OCI_INDEX].read()))["manifests"]
     return registry.Descriptor(found["mediaType"], found["digest"], found["size"])
 
 
-def _content(member: archives.Member) -> registry.Content:
+def content(member: archives.Member) -> registry.Content:
+    """A member as what is uploaded."""
     file = member.file
     if file is not None:
         return registry.Content(PREFIX + member.digest, member.size or 0, lambda: open_regular(file))

@@ -17,6 +17,7 @@ from engine.pipeline.harvest import finish
 from engine.pipeline.launching import Where, launch_of, link_to
 from engine.pipeline.plan import Plan, derived_plan, recorded_plan
 from engine.pipeline.reading import recorded
+from engine.pipeline.sending import check_way, ensure_image
 from engine.progress import Progress
 from engine.settings import Home
 
@@ -79,7 +80,7 @@ def run(request: Request, home: Home, progress: Progress, on_event: OnEvent) -> 
             progress.say(f"  {note}")
         plan = Plan(spec, copy, original, lock.text, image, source, values, inputs, notes, given)
         if link.is_remote:
-            environments.load_image(image, home, link.engine, progress)
+            ensure_image(image, link, home, progress, request.where.via)
         return execute(plan, request.limits, home, link, progress, on_event, detach=request.where.detach)
 
 
@@ -100,7 +101,7 @@ def rerun(
     with _opened(where, home) as link:
         old, kept = recorded(prefix, home, progress)
         _say_where(link, progress)
-        plan = _restored(recorded_plan(old, kept), home, link.engine, progress, cpu=cpu)
+        plan = _restored(recorded_plan(old, kept), home, link, progress, where.via, cpu=cpu)
         return execute(plan, _limits(old, limits), home, link, progress, on_event, rerun_of=old.id, detach=where.detach)
 
 
@@ -120,21 +121,22 @@ def rerun_with(
         old, kept = recorded(prefix, home, progress)
         plan = derived_plan(old, kept, assignments)
         _say_where(link, progress)
-        plan = _restored(plan, home, link.engine, progress, cpu=cpu)
+        plan = _restored(plan, home, link, progress, where.via, cpu=cpu)
         return execute(plan, _limits(old, limits), home, link, progress, on_event, parent=old.id, detach=where.detach)
 
 
-def restore(old: Record, home: Home, engine: daemon.Engine, progress: Progress) -> Plan:
+def restore(old: Record, home: Home, link: Link, progress: Progress) -> Plan:
     """The plan of a recorded run, its image held by the engine."""
     kept = store.open_run(home, old.id)
     store.verify_run(kept, old)
-    return _restored(recorded_plan(old, kept), home, engine, progress)
+    return _restored(recorded_plan(old, kept), home, link, progress)
 
 
 @contextmanager
 def _opened(where: Where, home: Home) -> Iterator[Link]:
     """The way to a host, which opens while this machine does its part."""
     with link_to(where.host, home) as link:
+        check_way(link, where.via)
         if link.is_remote:
             link.begin()
         yield link
@@ -146,12 +148,12 @@ def _say_where(link: Link, progress: Progress) -> None:
         progress.say(f"  runs on {link.engine}")
 
 
-def _restored(plan: Plan, home: Home, engine: daemon.Engine, progress: Progress, *, cpu: bool = False) -> Plan:
+def _restored(plan: Plan, home: Home, link: Link, progress: Progress, via: str = "", *, cpu: bool = False) -> Plan:
     if not cpu:
-        gpus.planned(plan.spec.gpus, engine)  # refused before an image is made again
+        gpus.planned(plan.spec.gpus, link.engine)  # refused before an image is made again
     image = environments.remembered_image(home, plan.image.id) or plan.image
-    environments.load_image(image, home, engine, progress)
-    return gpus.with_gpus(replace(plan, image=image), engine, progress, cpu=cpu)
+    ensure_image(image, link, home, progress, via)
+    return gpus.with_gpus(replace(plan, image=image), link.engine, progress, cpu=cpu)
 
 
 def _limits(old: Record, limits: Limits) -> Limits:

@@ -15,6 +15,7 @@ from engine.registry.artifact import (
     render,
 )
 from engine.registry.client import Client
+from engine.registry.credentials import find as find_credentials
 from engine.registry.download import download
 from engine.registry.parallel import each
 from engine.registry.push import refer, send
@@ -40,6 +41,7 @@ __all__ = [
     "Reference",
     "download",
     "each",
+    "find_credentials",
     "parse",
     "read",
     "read_image",

@@ -19,6 +19,13 @@ class Credentials:
     def __bool__(self) -> bool:
         return bool(self.token or self.name)
 
+    def for_docker(self, registry: str) -> dict[str, str]:
+        """As an engine wants it with a pull (its API's AuthConfig); it is sent to that engine and kept nowhere."""
+        if not self:
+            return {}
+        said = {"username": self.name, "password": self.password, "identitytoken": self.token}
+        return {**{name: value for name, value in said.items() if value}, "serveraddress": registry}
+
 
 def find(registry: str) -> Credentials:
     """EnvironmentFailed when docker's settings cannot be read. What is found is shown to nobody."""

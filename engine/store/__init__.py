@@ -19,6 +19,7 @@ from engine.store.inputs import keep_input, keep_inputs, materialise
 from engine.store.irregular import restore_irregular
 from engine.store.keeping import catch_up, comment, delete, find_deleted, label, purge
 from engine.store.ledger import append as log
+from engine.store.ledger import heal
 from engine.store.ledger_files import Checkpoint, home_id, read_checkpoint
 from engine.store.parts import parts
 from engine.store.record import new_id, now, plain_flags, read_record, record_to_json
@@ -67,6 +68,7 @@ __all__ = [
     "find_run",
     "folder_in",
     "fsck",
+    "heal",
     "history_of",
     "home_id",
     "is_known",

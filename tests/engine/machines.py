@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 #: Networks of cables are taken from here.
 _CABLES = ipaddress.ip_network("10.128.0.0/10")
 _TLS_PORT = 2376
+_INSIDE = (("mount", "mnt"), ("pid", "pid"))
 _PROGRAMS = ("sshd", "ssh-keygen", "dockerd", "docker-init", "iptables", "ip", "unshare", "nsenter")
 
 
@@ -55,6 +56,11 @@ class Machine:
     def address(self) -> str:
         """Of its end of the cable."""
         return str(self.network[2])
+
+    @property
+    def gateway(self) -> str:
+        """Of this machine's end of the cable: what that machine can reach."""
+        return str(self.network[1])
 
     @property
     def ssh_url(self) -> str:
@@ -106,6 +112,10 @@ class Machine:
                 for _ in api.load_image(engine.client.images.get(image).save(), quiet=False):
                     pass
 
+    def received(self) -> int:
+        """Bytes that came in through the cable since it was switched on."""
+        return int(Path(f"/sys/class/net/{self._cable}/statistics/tx_bytes").read_text())
+
     # --- what happens to it ---------------------------------------------------------------------
 
     def boot(self, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
@@ -155,6 +165,17 @@ class Machine:
         """Everything comes through again."""
         for chain in ("INPUT", "OUTPUT"):
             self._on.call("iptables", "-w", "-F", chain)
+
+    @contextmanager
+    def cramped(self, size: int) -> Iterator[None]:
+        """Its engine has a disk of only so many bytes for what it receives."""
+        inside = ("nsenter", *(f"--{kind}=/proc/{self._on.first}/ns/{name}" for kind, name in _INSIDE))
+        place = "/run/machine/data/tmp"
+        self._on.call(*inside, "mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", place)
+        try:
+            yield
+        finally:
+            self._on.call(*inside, "umount", "--lazy", place)
 
     def settle(self) -> None:
         """As a test finds it: on, reachable, without containers and volumes."""

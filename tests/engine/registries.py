@@ -44,15 +44,17 @@ class Running:
 
 
 @contextmanager
-def registry(folder: Path, *, auth: Mapping[str, Any] | None = None, tls: Authority | None = None) -> Iterator[Running]:
+def registry(
+    folder: Path, *, auth: Mapping[str, Any] | None = None, tls: Authority | None = None, host: str = "127.0.0.1"
+) -> Iterator[Running]:
     """Started with this authentication, and behind TLS with a certificate of ``tls``."""
     program = shutil.which("docker-registry")
     assert program, "Debian's docker-registry is missing; `scripts/setup tests` installs it"
     folder.mkdir()
     port = free_port()
-    http: dict[str, Any] = {"addr": f"127.0.0.1:{port}", "secret": "of the tests"}
+    http: dict[str, Any] = {"addr": f"{host}:{port}", "secret": "of the tests"}
     if tls is not None:
-        tls.server()
+        tls.server(host)
         http["tls"] = {"certificate": str(tls.folder / "server.pem"), "key": str(tls.folder / "server.pem")}
     storage = {"filesystem": {"rootdirectory": str(folder / "storage")}}
     config = {"version": 0.1, "log": {"level": "warn"}, "storage": storage, "http": http, "auth": dict(auth or {})}
@@ -63,11 +65,11 @@ def registry(folder: Path, *, auth: Mapping[str, Any] | None = None, tls: Author
         )
     try:
         for _ in range(200):
-            with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            with suppress(OSError), socket.create_connection((host, port), 1):
                 break
             assert process.poll() is None, (folder / "log").read_text()
             time.sleep(0.05)
-        yield Running(f"127.0.0.1:{port}", folder / "storage", folder / "log")
+        yield Running(f"{host}:{port}", folder / "storage", folder / "log")
     finally:
         process.terminate()
         process.wait(20)

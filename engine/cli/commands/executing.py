@@ -26,6 +26,7 @@ from engine.cli.commands.options import (
     RunName,
     TimeoutOption,
     UpgradeOption,
+    ViaOption,
 )
 
 
@@ -49,6 +50,7 @@ def run(
     cell_timeout: CellTimeoutOption = None,
     memory: MemoryOption = None,
     host: HostOption = None,
+    via: ViaOption = None,
     detach: DetachOption = False,
     gpus: Annotated[
         str | None, typer.Option("--gpus", metavar="all|N|ID,ID", help="GPUs: all, how many, or which.")
@@ -71,7 +73,7 @@ def run(
         running.environment(requirement, requirements, resolver, upgrade, locked, as_of),
         running.limits(timeout, cell_timeout, memory),
         deterministic=deterministic,
-        where=running.where(host, detach=detach),
+        where=running.where(host, via, detach=detach),
         gpus=gpus,
         as_json=as_json,
     )
@@ -91,6 +93,7 @@ def rerun(
     cell_timeout: CellTimeoutOption = None,
     memory: MemoryOption = None,
     host: HostOption = None,
+    via: ViaOption = None,
     detach: DetachOption = False,
     cpu: CpuOption = False,
     at_least: AtLeastOption = None,
@@ -117,9 +120,9 @@ def rerun(
     if image_only:
         return running.rebuild(run, as_json=as_json)
     if assignments:
-        place = running.where(host, detach=detach)
+        place = running.where(host, via, detach=detach)
         return running.rerun_with(run, assignments, limits, place, cpu=cpu, as_json=as_json)
-    return running.rerun(run, limits, required, running.where(host, detach=detach), cpu=cpu, as_json=as_json)
+    return running.rerun(run, limits, required, running.where(host, via, detach=detach), cpu=cpu, as_json=as_json)
 
 
 @app.command()

@@ -30,12 +30,15 @@ def hosts_add(
     tls: Annotated[
         Path | None, typer.Option(metavar="DIR", help="For tcp://: the folder with ca.pem, cert.pem and key.pem.")
     ] = None,
+    via: Annotated[
+        str, typer.Option(metavar="HOST/REPO", help="A repository of a registry, through which images go there.")
+    ] = "",
     as_json: Json = False,
 ) -> int:
     """Remember a machine with a container engine."""
     from engine.cli import hosting
 
-    return hosting.add(name, url, tls, as_json=as_json)
+    return hosting.add(name, url, tls, via, as_json=as_json)
 
 
 @hosts.command(name="check")

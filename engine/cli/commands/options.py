@@ -33,6 +33,10 @@ HostOption = Annotated[
     str | None,
     typer.Option("--host", metavar="NAME", help="On which machine ('local' is this one); default: `hosts default`."),
 ]
+ViaOption = Annotated[
+    str | None,
+    typer.Option(metavar="HOST/REPO", help="Send the image through this repository of a registry."),
+]
 DetachOption = Annotated[bool, typer.Option("--detach", help="Return once it has started; `attach` follows it.")]
 CpuOption = Annotated[bool, typer.Option("--cpu", help="Without the GPUs that the run asked for; the record says so.")]
 ArchiveOption = Annotated[

@@ -92,7 +92,7 @@ def target(tmp_path: Path) -> Iterator[Home]:
 
 
 class Authority:
-    """A certificate authority, and servers' certificates of it for the loopback and for Docker Hub."""
+    """A certificate authority, and servers' certificates of it for an address, and for Docker Hub."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -100,9 +100,9 @@ class Authority:
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority")])
         self.certificate = self._signed(self._name, self._key.public_key(), authority=True)
 
-    def server(self) -> ssl.SSLContext:
+    def server(self, address: str = "127.0.0.1") -> ssl.SSLContext:
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = self._signed(x509.Name([]), key.public_key(), authority=False)
+        certificate = self._signed(x509.Name([]), key.public_key(), authority=False, address=address)
         private = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
@@ -111,9 +111,11 @@ class Authority:
         context.load_cert_chain(self.folder / "server.pem")
         return context
 
-    def _signed(self, subject: x509.Name, key: ec.EllipticCurvePublicKey, *, authority: bool) -> bytes:
+    def _signed(
+        self, subject: x509.Name, key: ec.EllipticCurvePublicKey, *, authority: bool, address: str = "127.0.0.1"
+    ) -> bytes:
         names = x509.SubjectAlternativeName(
-            [*map(x509.DNSName, ("localhost", HUB)), x509.IPAddress(ip_address("127.0.0.1"))]
+            [*map(x509.DNSName, ("localhost", HUB)), x509.IPAddress(ip_address(address))]
         )
         made = (
             x509.CertificateBuilder(self._name, subject, key, x509.random_serial_number())
