@@ -36,7 +36,8 @@ engine: ## tests against the real container engine
 	@scripts/setup tests
 	@$(PYTHON) -m pytest -q tests/engine
 
-bench: setup ## measure: warm run, --help, image build, fsck, archive; prints ratios
+bench: setup ## measure: warm run, --help, image build, fsck, archive, image to a host; prints ratios
+	@scripts/setup tests
 	@$(PYTHON) -m benchmarks
 
 corpus: setup ## run every notebook of CORPUS/index.csv: make corpus CORPUS=DIR

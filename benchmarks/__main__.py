@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import archive_speed, compare, fsck_speed, help_time, image_build, remote_run, warm_run
+from benchmarks import archive_speed, compare, fsck_speed, help_time, image_build, remote_run, transfer, warm_run
 
 for title, benchmark in (
     ("Start", help_time),
@@ -12,6 +12,7 @@ for title, benchmark in (
     ("Image build", image_build),
     ("fsck", fsck_speed),
     ("Archive", archive_speed),
+    ("Image to another machine", transfer),
 ):
     print(f"## {title}\n", flush=True)
     benchmark.main()

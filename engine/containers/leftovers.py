@@ -16,7 +16,7 @@ _IN_USE = 409
 class Item:
     """One container, volume, cached input or image. ``run`` and ``home`` are those that it was made for, if any."""
 
-    kind: str  # "run", "courier", "volume", "input" or "image"
+    kind: str  # "run", "courier", "volume", "part", "input" or "image"
     name: str
     run: str = ""
     home: str = ""

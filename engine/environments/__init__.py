@@ -14,7 +14,7 @@ from engine.environments.pulling import Source, pull_image
 from engine.environments.reach import check_index
 from engine.environments.recorded import check_wheels, hold_image, load_image, rebuild
 from engine.environments.resolve import resolve
-from engine.environments.sending import Sent, send_image
+from engine.environments.sending import Sent, remove_parts, send_image
 from engine.environments.wheels import fetch
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "pull_image",
     "rebuild",
     "remembered_image",
+    "remove_parts",
     "render_lock",
     "resolve",
     "runs_on",

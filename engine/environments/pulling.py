@@ -16,7 +16,11 @@ from engine.progress import Progress
 
 #: What engines say of a pull, and what that means; "{}" are the host and the registry.
 _REASONS = (
-    (("no space left",), "The disk of {0} has no room for the image.", "Free some there; `docker system df` helps."),
+    (
+        ("no space left",),
+        "The disk of {0} has no room for the image.",
+        "`nbseal hosts prune {0} --cache` removes what is there of nbseal and not in use.",
+    ),
     (
         ("x509:", "certificate"),
         "{0} does not trust the certificate of {1}.",
@@ -109,13 +113,15 @@ def _arrived(line: Any, layers: Sequence[Layer]) -> list[tuple[str, int]]:
 def _check(image: Image, source: Source, engine: Engine) -> None:
     """Keep what came under our name if it is the image, and not at all if it is not."""
     api: Any = engine.client.api
-    reference = f"{source.name}@{source.digest}"
+    reference, tag = f"{source.name}@{source.digest}", bare(image.id)[:12]
     found = str(api.inspect_image(reference)["Id"])
-    if found == image.id:
-        api.tag(reference, "nbseal/image", bare(image.id)[:12])
+    api.tag(reference, "nbseal/image", tag)  # before it is looked for, because some find ours by their names
+    is_it = has_image(image.id, engine)
     with ignore_engine_errors():
         api.remove_image(reference)
-    if found != image.id:
+    if not is_it:
+        with ignore_engine_errors():
+            api.remove_image(f"nbseal/image:{tag}")
         raise VerificationFailed(
             f"What {engine.host} fetched from {source.registry} is the image {found[:80]}, not {image.id}.",
             "It was removed there. nbseal needs an engine that identifies images by their config: Docker with its own "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine import containers, store
+from engine import containers, environments, store
 from engine.containers import Item
 from engine.pipeline.launching import link_to
 from engine.pipeline.reading import runs
@@ -24,8 +24,8 @@ class Pruned:
 def prune(name: str, home: Home, progress: Progress, *, cache: bool) -> Pruned:
     """Remove containers and volumes of this home's runs that are recorded, discarded or purged, and not at work.
 
-    Runs that have ended are recorded first, with what they left. With ``cache``, also inputs and images that
-    no container uses.
+    Runs that have ended are recorded first, with what they left. Parts of images go, too, whose sender was killed.
+    With ``cache``, also inputs and images that no container uses.
     """
     with link_to(name, home) as link:
         _ = link.engine
@@ -36,6 +36,7 @@ def prune(name: str, home: Home, progress: Progress, *, cache: bool) -> Pruned:
         dead = [item for item in ours if item.run not in open_runs | at_work]
         for item in dead:
             link.attempt(lambda engine, item=item: containers.remove_item(engine, item))  # type: ignore[misc]
+        parts = environments.remove_parts(store.home_id(home), home, link)
         cached = link.attempt(containers.remove_cache) if cache else ()
     kept = tuple(item for item in ours if item not in dead)
-    return Pruned((*dead, *cached), kept, len(items) - len(ours))
+    return Pruned((*dead, *(Item("part", name) for name in parts), *cached), kept, len(items) - len(ours))

@@ -15,13 +15,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
 from engine import daemon, hosts, pipeline
 from engine.digests import bare, sha256_bytes
-from engine.environments import LayersMissing, Sent, build, send_image
+from engine.environments import LayersMissing, Sent, build, remove_parts, send_image
 from engine.environments.assemble import image_config
 from engine.environments.images import remembered_image
 from engine.environments.layers import layer_file, pack_tree
@@ -250,6 +251,15 @@ def test_layers_that_vanish_meanwhile_go_again(desk: Desk) -> None:
     assert desk.holds(made)
 
 
+def test_what_a_killed_sender_left_is_removed_by_its_home_alone(desk: Desk) -> None:
+    layers = desk.layers(MB, MB)
+    with part_of(desk, OWNER, layers[:1]) as own, part_of(desk, "fedcba9876543210", layers) as other:
+        with Link(desk.host) as link:
+            assert remove_parts(OWNER, desk.home, link) == (f"nbseal/image:{bare(own)[:12]}",)
+            assert remove_parts(OWNER, desk.home, link) == ()
+        assert {part["Id"] for part in desk.parts()} == {other}
+
+
 # --- others, and what is wrong ----------------------------------------------------------------
 
 
@@ -323,3 +333,37 @@ def test_damaged_layers_are_made_again_from_wheels(
         assert remembered_image(own, image.id) == image
     finally:
         engine.client.images.remove(image.id, force=True)
+
+
+# --- another kind of engine, on a socket of this machine ----------------------------------------
+
+
+@pytest.fixture
+def podman() -> Iterator[hosts.Host]:
+    """podman's API with a storage of its own, which opens every layer of what it loads."""
+    with TemporaryDirectory(prefix="podman-") as folder:  # podman wants a path of less than 50 characters
+        address = f"unix://{folder}/podman.sock"
+        storage = ("--root", f"{folder}/root", "--runroot", f"{folder}/run", "--storage-driver", "vfs")
+        command = ["podman", *storage, "system", "service", "--time", "0", address]
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as service:
+            try:
+                while not Path(folder, "podman.sock").exists():
+                    assert service.poll() is None
+                    time.sleep(0.02)
+                yield hosts.Host("pod", address)
+            finally:
+                service.terminate()
+                service.wait(20)
+
+
+def test_podman_gets_all_layers_in_one_piece(podman: hosts.Host, tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    layers = tuple(pack_tree({f"{n}": secrets.token_bytes(40 * MB)}, home, "content") for n in range(3))
+    with Link(podman) as link:
+        for lowest in (2, 3):
+            config = image_config(layers[:lowest], environment={})
+            image = Image(sha256_bytes(config), "", (), layers[:lowest])
+            sent = send_image(image, config, OWNER, home, link, Silent())
+            assert sent.wire > lowest * 40 * MB  # on a socket of this machine nothing is compressed
+            assert link.engine.client.images.get(image.id).id == image.id
+        assert not link.engine.client.api.images(filters={"label": "nbseal=part"})
