@@ -6,10 +6,10 @@ PYTHON := .venv/bin/python
 
 .NOTPARALLEL:
 
-.PHONY: help setup demo test lint unit engine bench corpus determinism fuzz docs clean
+.PHONY: help setup demo test test-engines lint unit engine bench corpus determinism fuzz docs clean
 
 help: ## say what can be made
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 setup: ## virtual environment, container engine, base image
 	@scripts/setup
@@ -20,6 +20,10 @@ demo: setup ## run the examples, and one of them again from its record
 test: lint ## everything that must pass
 	@scripts/setup tests
 	@$(PYTHON) -m pytest -q tests/unit tests/engine
+
+test-engines: ## the tests about engines against several of them: make test-engines ENGINES="docker-sid podman"
+	@scripts/setup engines
+	@$(PYTHON) -m scripts.test_engines $(ENGINES)
 
 lint: ## style, types, the direction of imports
 	@scripts/setup python

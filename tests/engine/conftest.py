@@ -1,4 +1,4 @@
-"""Machines beside this one, on when a test first asks for them, off at the end."""
+"""Machines beside this one, on when a test first asks for them, off at the end; and other engines than its own."""
 
 from __future__ import annotations
 
@@ -8,10 +8,18 @@ from contextlib import ExitStack
 
 import pytest
 
+from engine import daemon
+from tests.engine import inabilities
 from tests.engine.machines import Machine, machine
 
 #: An engine that keeps more than this, in bytes, starts anew: images add up, with every change of the tests.
 MOST_KEPT = 6 << 30
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Another engine than this machine's own is not expected to do everything."""
+    if os.environ.get("DOCKER_HOST"):
+        inabilities.mark(items, daemon.connect())
 
 
 @pytest.fixture(scope="session")
