@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine import imagestore
+from engine.digests import PREFIX
 from engine.errors import BadInput, EngineUnavailable
 from engine.hosts import LOCAL
 
@@ -32,6 +34,34 @@ class Engine:
     storage: str
     info: Mapping[str, Any]
     host: str = LOCAL  # whose it is: a name of hosts.json, or this machine
+
+    @property
+    def is_podman(self) -> bool:
+        """Whether it is Podman, which answers as Docker does, but not in everything."""
+        return self.name == "podman"
+
+    @property
+    def has_containerd_store(self) -> bool:
+        """Whether Docker leaves its images to containerd."""
+        status = self.info.get("DriverStatus") or ()
+        return self.name == "docker" and any("io.containerd" in str(value) for _, value in status)
+
+    def find_image(self, image_id: str) -> str | None:
+        """What the engine calls exactly this image, if it holds it."""
+        from docker.errors import ImageNotFound
+
+        api: Any = self.client.api
+        if self.has_containerd_store:
+            return imagestore.find_by_config(image_id, LABEL, api)
+        with suppress(ImageNotFound):
+            return image_id if api.inspect_image(image_id)["Id"] == image_id else None
+        return None
+
+    def handle(self, image: str) -> str:
+        """What to call an image to the engine, which may have lost it, and then says so itself."""
+        if self.has_containerd_store and image.startswith(PREFIX):
+            return self.find_image(image) or image
+        return image
 
     def __str__(self) -> str:
         where = "" if self.host == LOCAL else f"{self.host}, "
@@ -102,12 +132,13 @@ def reach(url: str, shown: str, host: str, tls: Path | None = None) -> Engine:
 
     # Without a version, the client would ask for it before anything can be set.
     with closing(client_of(DEFAULT_DOCKER_API_VERSION)) as first:
-        client = client_of(str(first.api.version(api_version=False)["ApiVersion"]))
+        told = first.api.version(api_version=False)
+        client = client_of(str(told["ApiVersion"]))
     info = client.info()
     return Engine(
         client=client,
         url=shown,
-        name="podman" if "podman" in str(info.get("ServerVersion", "")).lower() else "docker",
+        name="podman" if any("Podman" in str(part.get("Name")) for part in told.get("Components") or ()) else "docker",
         version=str(info.get("ServerVersion", "")),
         storage=str(info.get("Driver", "")),
         info=info,
@@ -174,7 +205,7 @@ def run_tool(
     container = None
     try:
         container = engine.client.containers.create(
-            image,
+            engine.handle(image),
             list(command),
             environment=dict(environment or {}),
             mounts=[

@@ -77,18 +77,19 @@ def create(engine: Engine, launch: Launch, user: User, mounts: Sequence[Any]) ->
         dns=None if launch.network else ["127.0.0.1"],
         extra_hosts=None if launch.network else {host_name: "127.0.0.1"},
         mounts=list(mounts),
-        tmpfs=_temporary(user, environment["HOME"], limits.memory),
+        tmpfs=_temporary(engine, user, environment["HOME"], limits.memory),
         init=True,
         pids_limit=limits.processes,
         mem_limit=limits.memory,
         memswap_limit=limits.memory,  # memory and swap together: no swap
         shm_size=limits.shared_memory,
-        ulimits=[Ulimit(name="core", soft=0, hard=0)],
+        # With one limit, Podman sets others too, and higher than some machines allow.
+        ulimits=None if engine.is_podman else [Ulimit(name="core", soft=0, hard=0)],
         log_config=LogConfig(type="json-file", config={"max-size": str(MAX_LOG), "max-file": "1"}),
         **(launch.gpus.settings() if launch.gpus else {}),
     )
     api.create_container(
-        launch.image,
+        engine.handle(launch.image),
         name=container_name(launch.run),
         entrypoint=list(_COMMAND),
         command=[SPOOL],
@@ -101,11 +102,13 @@ def create(engine: Engine, launch: Launch, user: User, mounts: Sequence[Any]) ->
     )
 
 
-def _temporary(user: User, home: str, memory: int | None) -> dict[str, str]:
+def _temporary(engine: Engine, user: User, home: str, memory: int | None) -> dict[str, str]:
     """Options of the file systems in memory. Their pages count as the container's memory."""
     size = f",size={memory}" if memory else ""
+    # Podman gives no file system an owner; nobody else is in the container.
+    owned = "mode=1777" if engine.is_podman else f"mode=0700,uid={user.uid},gid={user.gid}"
     # Packages compile and load modules in both places.
     return {
         "/tmp": f"rw,exec,nosuid,nodev,mode=1777{size}",  # noqa: S108 - the container's own
-        home: f"rw,exec,nosuid,nodev,mode=0700,uid={user.uid},gid={user.gid}{size}",
+        home: f"rw,exec,nosuid,nodev,{owned}{size}",
     }

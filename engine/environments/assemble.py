@@ -1,13 +1,11 @@
 """An image's config, byte for byte, and its way into the engine.
 
 The config follows the OCI image specification 1.1 ("Image Configuration"), which is also Docker's; its
-sha256 is the image id. Loading follows Docker's image specification 1.2 (``docker save`` archives:
-manifest.json, a config, layer tars).
+sha256 is the image id.
 """
 
 from __future__ import annotations
 
-import json
 import tarfile
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +13,10 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine import imagestore
 from engine.daemon import LABEL, Engine
-from engine.digests import bare, canonical_json, sha256_bytes
+from engine.digests import bare, sha256_bytes
+from engine.environments.imagefolder import blob_path, documents
 from engine.environments.layers import LayersMissing, find_damaged, has_layer, layer_file
 from engine.errors import EnvironmentFailed
 from engine.model import Layer
@@ -24,7 +24,6 @@ from engine.progress import Progress
 from engine.settings import SOURCE_DATE_EPOCH, Home
 
 _CHUNK = 1 << 17  # each is copied twice on its way: larger ones would not stay in the processor's cache
-_TIME = "1980-01-01T00:00:00Z"  # SOURCE_DATE_EPOCH
 _MOST_COMPARED = 200  # images whose layers are asked for before a load
 _ASKED_AT_ONCE = 8
 
@@ -52,29 +51,13 @@ def image_config(
 
     ``labels`` must hold only what is the same on every machine. What a layer is called is no part of it.
     """
-    config = {
-        "architecture": "amd64",
-        "os": "linux",
-        "created": _TIME,
-        "config": {
-            "Env": [f"{name}={value}" for name, value in sorted(environment.items())],
-            "Labels": {LABEL: "image", **(labels or {})},
-            "WorkingDir": "/",
-        },
-        "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
-        "history": [{"created": _TIME, "created_by": "nbseal"} for _ in layers],
-    }
-    return canonical_json(config)
+    variables = [f"{name}={value}" for name, value in sorted(environment.items())]
+    return imagestore.config_of([layer.diff_id for layer in layers], variables, {LABEL: "image", **(labels or {})})
 
 
 def has_image(image_id: str, engine: Engine) -> bool:
     """Whether the engine holds exactly this image."""
-    from docker.errors import ImageNotFound
-
-    try:
-        return engine.client.images.get(image_id).id == image_id
-    except ImageNotFound:
-        return False
+    return engine.find_image(image_id) is not None
 
 
 def load(
@@ -106,26 +89,18 @@ def load(
         if missing:
             break
         failure = _send(archive(config, layers, start, tag, home, earlier), layers[start:], engine, progress)
-        if not failure:
-            break
+        if not failure and has_image(image_id, engine):
+            return image_id
+        failure = failure or "it made no image of it, or another one"
         damaged = find_damaged(layers[start:], home)
         if damaged:
             raise LayersMissing(damaged)
-    if failure:
-        raise EnvironmentFailed(f"The container engine did not load the image: {failure}.", "See `nbseal doctor`.")
-    if not has_image(image_id, engine):
-        raise EnvironmentFailed(
-            f"The container engine loaded the image under another id than {image_id}.",
-            "nbseal needs an engine that identifies images by their config: Docker with its own image store "
-            '(not "containerd-snapshotter"), or Podman.',
-        )
-    return image_id
+    raise EnvironmentFailed(f"The container engine did not load the image: {failure}.", "See `nbseal doctor`.")
 
 
 def skips_layers(engine: Engine) -> bool:
-    """Docker's own image store does not open the tar of a layer whose whole chain it has; others read all."""
-    status = engine.info.get("DriverStatus") or ()
-    return engine.name == "docker" and not any("io.containerd" in str(value) for _, value in status)
+    """Neither of Docker's image stores opens the tar of a layer that it has; others read all."""
+    return not engine.is_podman
 
 
 def _starts(layers: Sequence[Layer], expected: int, engine: Engine) -> Iterator[int]:
@@ -206,7 +181,7 @@ def archive(
     home: Home,
     earlier: Earlier = _NOTHING_EARLIER,
 ) -> Generator[bytes, None, None]:
-    """A ``docker save`` archive, piece by piece, with the tars from layer ``start`` on.
+    """An archive to load, piece by piece, with the tars from layer ``start`` on.
 
     Before its end it waits for ``earlier`` loads: an engine looks at nothing until it has all.
     """
@@ -225,7 +200,7 @@ END = bytes(2 * tarfile.BLOCKSIZE)
 def layer_entry(layer: Layer, home: Home) -> Iterator[bytes]:
     """A layer as an entry of such an archive. LayersMissing when its tar is gone or too short."""
     left = layer.size
-    yield _header(_file(layer), left)
+    yield _header(blob_path(layer.diff_id), left)
     try:
         with layer_file(layer, home).open("rb") as file:
             while left:
@@ -241,15 +216,9 @@ def layer_entry(layer: Layer, home: Home) -> Iterator[bytes]:
 
 def description(config: bytes, layers: Sequence[Layer], tag: str) -> Iterator[bytes]:
     """The entries that say which image the archive's layers, and those that the engine has, are to become."""
-    name = f"{bare(sha256_bytes(config))}.json"
-    manifest = [{"Config": name, "RepoTags": [tag], "Layers": [_file(layer) for layer in layers]}]
-    for path, content in ((name, config), ("manifest.json", json.dumps(manifest).encode())):
+    for path, content in documents(config, layers, tag):
         yield _header(path, len(content))
         yield content + bytes(-len(content) % tarfile.BLOCKSIZE)
-
-
-def _file(layer: Layer) -> str:
-    return f"{bare(layer.diff_id)}.tar"
 
 
 def _header(path: str, size: int) -> bytes:

@@ -210,7 +210,7 @@ def _held(below: Sequence[Layer], kind: str, home: Home, engine: Engine, progres
     """
     image = load(image_config(below, environment=_ENVIRONMENT), below, home, engine, progress, kind=kind)
     repository, tag = f"nbseal/{kind}", secrets.token_hex(8)
-    engine.client.api.tag(image, repository, tag)
+    engine.client.api.tag(engine.handle(image), repository, tag)
     with ignore_engine_errors():
         engine.client.api.remove_image(f"{repository}:{bare(image)[:12]}")
     try:

@@ -29,6 +29,8 @@ Entries = dict[str, tuple[tarfile.TarFile, tarfile.TarInfo]]
 
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
+#: Of whiteouts, which have none that matters: each image store writes another.
+_WHITEOUT_MODE = 0o600
 #: What an engine puts into every container by itself, and may leave in a build's layers.
 _ENGINE_FILES = (".dockerenv", "etc/hostname", "etc/hosts", "etc/mtab", "etc/resolv.conf")
 _ENGINE_FOLDERS = ("dev", "proc", "sys")
@@ -62,7 +64,7 @@ def _build(context: Mapping[str, bytes], root: str, engine: Engine) -> str:
         lines = engine.client.api.build(
             fileobj=_tar(context),
             custom_context=True,
-            buildargs={"ROOTFS": root},
+            buildargs={"ROOTFS": engine.handle(root)},
             labels={LABEL: "build"},
             network_mode="none",
             nocache=True,
@@ -97,7 +99,7 @@ def _tar(files: Mapping[str, bytes]) -> io.BytesIO:
 
 def _added(built: str, root: str, home: Home, engine: Engine) -> Layer:
     """The layers of ``built`` above those of ``root``, as one."""
-    below = len(engine.client.images.get(root).attrs["RootFS"]["Layers"])
+    below = len(engine.client.images.get(engine.handle(root)).attrs["RootFS"]["Layers"])
     home.temporary.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="base-", dir=home.temporary) as name:
         saved = Path(name) / "saved.tar"
@@ -172,6 +174,8 @@ def _write(entries: Entries, output: tarfile.TarFile) -> None:
     for path, (archive, member) in sorted(entries.items()):
         copy = shallow_copy(member)  # TarInfo.replace is not in Debian's 3.11.2
         copy.name = path
+        if path.rpartition("/")[2].startswith(_WHITEOUT):
+            copy.mode = _WHITEOUT_MODE
         content = None
         if member.islnk():
             # Its target may be gone by now, or in another layer: every name gets the bytes.

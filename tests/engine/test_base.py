@@ -116,7 +116,7 @@ def _stages(engine: Engine) -> list[str]:
 
 def test_what_the_base_is(home: Home, base: Base, engine: Engine) -> None:
     assert sum(layer.size for layer in base.layers) < LARGEST
-    assert engine.client.images.get(base.id).attrs["Size"] < LARGEST
+    assert engine.client.images.get(engine.handle(base.id)).attrs["Size"] < LARGEST
     assert len(base.layers) <= base_record.MAX_LAYERS
     for package in base.packages:
         assert sha256_file(kept_path(package, home)) == package.sha256
@@ -200,7 +200,7 @@ def unique(base: Base, borrower: Home, engine: Engine) -> Iterator[Base]:
     yield unique
     layer_file(top, borrower).unlink(missing_ok=True)
     with ignore_engine_errors():
-        engine.client.api.remove_image(unique.id, force=True)
+        engine.client.api.remove_image(engine.handle(unique.id), force=True)
 
 
 def test_an_engine_that_lost_the_base_gets_it_again(unique: Base, borrower: Home, engine: Engine) -> None:
@@ -210,7 +210,7 @@ def test_an_engine_that_lost_the_base_gets_it_again(unique: Base, borrower: Home
         assert ensure_base(borrower, engine, listener) == unique
         assert has_image(unique.id, engine)
         assert listener.said == []
-        engine.client.api.remove_image(unique.id, force=True)
+        engine.client.api.remove_image(engine.handle(unique.id), force=True)
 
 
 @pytest.mark.parametrize("damage", ["missing", "short", "changed"])

@@ -277,7 +277,7 @@ def test_dockers_settings_never_lead_a_run_to_another_machine(
 ) -> None:
     settings = {"DOCKER_HOST": "ssh://elsewhere"}
     if how == "context":
-        settings = {"DOCKER_CONFIG": str(context(tmp_path / "docker", "lab", "ssh://elsewhere"))}
+        settings = {"DOCKER_CONFIG": str(context(tmp_path / "docker", "lab", "ssh://elsewhere")), "DOCKER_HOST": ""}
     done = nbseal("run", notebook("print(1)"), env=settings)
     assert (done.returncode, done.stdout) == (2, "")
     assert "leads to ssh://elsewhere, another machine." in done.stderr

@@ -66,10 +66,11 @@ class Bench:
         return image
 
     def remove(self, image: Image) -> None:
-        self.engine.client.images.remove(image.id, force=True)
+        self.engine.client.images.remove(self.engine.handle(image.id), force=True)
 
     def run(self, image: Image, *command: str) -> str:
-        output: bytes = self.engine.client.containers.run(image.id, list(command), network_mode="none", remove=True)
+        handle = self.engine.handle(image.id)
+        output: bytes = self.engine.client.containers.run(handle, list(command), network_mode="none", remove=True)
         return output.decode()
 
 
@@ -79,11 +80,11 @@ def bench(base: Base, engine: Engine, home: Home, tmp_path: Path) -> Iterator[Be
     yield bench
     for image in bench.built:
         if _held(image, engine):
-            engine.client.images.remove(image, force=True)
+            engine.client.images.remove(engine.handle(image), force=True)
 
 
 def _held(image: str, engine: Engine) -> bool:
-    return any(listed["Id"] == image for listed in engine.client.api.images(all=True))
+    return any(listed["Id"] == engine.handle(image) for listed in engine.client.api.images(all=True))
 
 
 def make_wheel(home: Home, name: str, files: Mapping[str, str | bytes] | None = None) -> Wheel:
@@ -346,7 +347,7 @@ def test_an_image_that_cannot_come_back_says_why(bench: Bench, monkeypatch: pyte
 def test_the_engine_verifies_what_it_loads(bench: Bench) -> None:
     home = bench.home()
     image = bench.build([make_wheel(home, "mine")], home)
-    config = bench.engine.client.images.get(image.id).attrs
+    config = bench.engine.client.images.get(bench.engine.handle(image.id)).attrs
     assert config["RootFS"]["Layers"] == [layer.diff_id for layer in image.layers]
     assert config["Created"] == "1980-01-01T00:00:00Z"
     assert config["RepoTags"] == [f"nbseal/image:{bare(image.id)[:12]}"]

@@ -158,7 +158,7 @@ def apart(home: Home, engine: Engine) -> Iterator[Home]:
 
 def _forget(image: str, engine: Engine) -> None:
     with suppress(ImageNotFound):
-        engine.client.images.remove(image, force=True)
+        engine.client.images.remove(engine.handle(image), force=True)
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ def test_the_image_alone(nbseal: Nbseal, mine: Any, apart: Home, engine: Engine)
     done = nbseal("rerun", mine["id"], "--image-only", "--json", home=apart, env=offline)
     expected = {"run": mine["id"], "image": mine["image"], "rebuilt": mine["image"], "equal": True}
     assert record_of(done) == expected
-    assert engine.client.images.get(mine["image"]).id == mine["image"]
+    assert engine.find_image(mine["image"]) == engine.handle(mine["image"])
     assert len(list(apart.runs.iterdir())) == 1
 
     # What was packed before decides nothing: here every wheel is said to have become the same layer.

@@ -77,7 +77,7 @@ class Courier:
         )
         try:
             api.create_container(
-                self._launch.image,
+                engine.handle(self._launch.image),
                 name=self.name,
                 entrypoint=[PYTHON, "-I", "-S", "-c", _WAIT],
                 command=[],

@@ -38,34 +38,37 @@ def test_what_a_layer_is_called_is_not_in_the_id() -> None:
     assert image_config(LAYERS[::-1], environment={}) != image_config(LAYERS, environment={})
 
 
-def test_archive_is_what_docker_save_writes(tmp_path: Path) -> None:
+def _files(data: bytes) -> dict[str, bytes]:
+    assert len(data) % tarfile.BLOCKSIZE == 0
+    with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as opened:
+        return {name: opened.extractfile(name).read() for name in opened.getnames()}  # type: ignore[union-attr]
+
+
+def test_archive_is_an_oci_layout_and_what_docker_save_writes(tmp_path: Path) -> None:
     home = Home(tmp_path)
     layers = [pack_tree({"a": bytes(3 << 20)}, home, "large"), pack_tree({"b": b"2"}, home, "small")]
     config = image_config(layers, environment={})
-    data = b"".join(archive(config, layers, 0, "nbseal/image:1", home))
-    assert len(data) % tarfile.BLOCKSIZE == 0
-    with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as opened:
-        contents = {name: opened.extractfile(name).read() for name in opened.getnames()}  # type: ignore[union-attr]
-    manifest = json.loads(contents.pop("manifest.json"))
-    assert manifest == [
-        {
-            "Config": f"{bare(sha256_bytes(config))}.json",
-            "RepoTags": ["nbseal/image:1"],
-            "Layers": [f"{bare(layer.diff_id)}.tar" for layer in layers],
-        }
-    ]
-    assert contents.pop(manifest[0]["Config"]) == config
-    assert {f"sha256:{name.removesuffix('.tar')}": sha256_bytes(layer) for name, layer in contents.items()} == {
-        layer.diff_id: layer.diff_id for layer in layers
+    files = _files(b"".join(archive(config, layers, 0, "nbseal/image:1", home)))
+    (saved,) = json.loads(files.pop("manifest.json"))
+    assert (saved["RepoTags"], files[saved["Config"]]) == (["nbseal/image:1"], config)
+    assert [sha256_bytes(files[path]) for path in saved["Layers"]] == [layer.diff_id for layer in layers]
+    (described,) = json.loads(files.pop("index.json"))["manifests"]
+    assert described["annotations"]["io.containerd.image.name"] == "docker.io/nbseal/image:1"
+    manifest = json.loads(files[f"blobs/sha256/{bare(described['digest'])}"])
+    for part, digest in ((manifest["config"], sha256_bytes(config)), *zip(manifest["layers"], layers, strict=True)):
+        assert part["digest"] == getattr(digest, "diff_id", digest)
+        assert len(files[f"blobs/sha256/{bare(part['digest'])}"]) == part["size"]
+    assert json.loads(files.pop("oci-layout")) == {"imageLayoutVersion": "1.0.0"}
+    assert {path: f"blobs/sha256/{bare(sha256_bytes(content))}" for path, content in files.items()} == {
+        path: path for path in files
     }
 
 
 def test_archive_leaves_out_what_the_engine_has(tmp_path: Path) -> None:
     home = Home(tmp_path)
     layers = [LAYERS[0], pack_tree({"b": b"2"}, home, "small")]
-    data = b"".join(archive(image_config(layers, environment={}), layers, 1, "nbseal/image:1", home))
-    with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as opened:
-        assert [name for name in opened.getnames() if name.endswith(".tar")] == [f"{bare(layers[1].diff_id)}.tar"]
+    files = _files(b"".join(archive(image_config(layers, environment={}), layers, 1, "nbseal/image:1", home)))
+    assert [f"blobs/sha256/{bare(layer.diff_id)}" in files for layer in layers] == [False, True]
 
 
 def test_archive_stops_at_a_layer_that_shrank(tmp_path: Path) -> None:

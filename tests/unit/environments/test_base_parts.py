@@ -142,6 +142,20 @@ def test_flatten_leaves_out_what_engines_add(tmp_path: Path) -> None:
     assert _flatten([{"./etc/resolv.conf": b"", ".dockerenv": b""}, added], tmp_path) == {"etc": None, "etc/x": b"1"}
 
 
+@pytest.mark.parametrize("mode", [0, 0o600, 0o644])
+def test_whiteouts_are_the_same_from_every_image_store(mode: int, tmp_path: Path) -> None:
+    source = io.BytesIO()
+    with tarfile.open(fileobj=source, mode="w") as archive:
+        for name in ("a/.wh.gone", "a/there"):
+            info = tarfile.TarInfo(name)
+            info.mode = mode
+            archive.addfile(info, io.BytesIO())
+    source.seek(0)
+    flatten([source], tmp_path / "flat.tar")
+    with tarfile.open(tmp_path / "flat.tar") as archive:
+        assert {member.name: member.mode for member in archive} == {"a/.wh.gone": 0o600, "a/there": mode}
+
+
 def test_flatten_gives_hard_links_their_bytes(tmp_path: Path) -> None:
     first = io.BytesIO()
     with tarfile.open(fileobj=first, mode="w") as archive:
