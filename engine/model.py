@@ -159,8 +159,26 @@ class DebianPackage:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """The image of a registry that a base was made of, whose layers are the base's lowest ones."""
+
+    reference: str  # as it was asked for: HOST[:PORT]/REPOSITORY@sha256:...
+    manifest: str  # digest of its manifest; of an image for several platforms, that for ours
+    environment: tuple[str, ...]  # those of its variables that images on it keep, as NAME=VALUE
+    python: str  # path of its interpreter
+
+    @property
+    def repository(self) -> str:
+        """HOST[:PORT]/REPOSITORY."""
+        return self.reference.partition("@")[0]
+
+
+@dataclass(frozen=True)
 class Base:
-    """What images stand on: Debian packages, Dockerfile.base, harness. ``id`` is its own image id."""
+    """What images stand on: a root file system and a harness. ``id`` is its own image id.
+
+    It is made of Debian packages and Dockerfile.base, or else of an image of a registry.
+    """
 
     id: str
     python: str  # full version of its interpreter, as "3.11.2"
@@ -171,6 +189,12 @@ class Base:
     protocol: int  # version of the request and events that its harness speaks
     recipe: str  # digest of everything that it was built from
     platform: str = PLATFORM
+    origin: Origin | None = None  # of one that was made of an image of a registry
+
+    @property
+    def interpreter(self) -> str:
+        """Path of its Python."""
+        return self.origin.python if self.origin else "/usr/bin/python3"
 
 
 @dataclass(frozen=True)

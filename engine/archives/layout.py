@@ -38,6 +38,8 @@ WHEELS = "wheels"
 PACKAGES = "packages"
 BASES = "bases"
 BASE_FILES = ("base.json", "config.json", "packages.json")
+#: And of one that was made of an image of a registry: what that said of it, in place of packages.json.
+REGISTRY_FILES = ("index.json", "manifest.json", "image.json")
 IMAGE = "image"
 IMAGE_BLOBS = f"{IMAGE}/blobs/sha256"
 OCI_LAYOUT = f"{IMAGE}/oci-layout"

@@ -50,7 +50,7 @@ _GRAMMAR = tuple(
         (rf"data/blobs/{_HEX}", _ANY),
         (rf"data/wheels/{_HEX}/{_FILE}\.whl", _ANY),
         (rf"data/packages/{_HEX}/[A-Za-z0-9][A-Za-z0-9._+~:!-]{{0,239}}\.deb", _ANY),
-        (rf"data/bases/{_HEX}/(base|config|packages)\.json", 4 * _MIB),
+        (rf"data/bases/{_HEX}/(base|config|packages|index|manifest|image)\.json", 4 * _MIB),
         (r"data/image/oci-layout", 4096),
         (r"data/image/(index|manifest)\.json", MAX_JSON),
         (rf"data/image/blobs/sha256/{_HEX}", _ANY),

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 from engine.digests import bare
-from engine.model import Base, DebianPackage, Json, Wheel
+from engine.model import Base, DebianPackage, Json, Origin, Wheel
 
 _NAMESPACE = uuid.UUID("6ba7b811-9dad-11d1-80b4-00c04fd430c8")  # URLs, RFC 9562
 
@@ -22,6 +22,7 @@ def sbom(image: str, base: Base, wheels: Sequence[Wheel]) -> bytes:
     for wheel in wheels:
         parts[wheel] = (*parts.get(wheel, ()), "kernel")
     components = [
+        *([_origin(base.origin)] if base.origin else []),
         *(_package(package) for package in base.packages),
         *(_wheel(wheel, places) for wheel, places in parts.items()),
     ]
@@ -44,6 +45,17 @@ def sbom(image: str, base: Base, wheels: Sequence[Wheel]) -> bytes:
         "components": sorted(components, key=lambda item: str(item["bom-ref"])),
     }
     return (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()
+
+
+def _origin(origin: Origin) -> Json:
+    """The image of a registry that the base stands on. Of what is in it nothing is known but its digest."""
+    name = origin.repository.rpartition("/")[2]
+    where = quote(origin.repository, safe="")
+    purl = f"pkg:oci/{quote(name)}@{quote(origin.manifest)}?arch=amd64&repository_url={where}"
+    component = _component(
+        purl, origin.repository, origin.manifest, origin.manifest, {"nbseal:asked": origin.reference}
+    )
+    return {**component, "type": "container"}
 
 
 def _package(package: DebianPackage) -> Json:

@@ -7,6 +7,7 @@ from pathlib import Path
 from engine import pipeline
 from engine.cli.terminal import Terminal, print_json, say, size_text, table
 from engine.digests import bare
+from engine.errors import BadInput
 from engine.model import Base
 from engine.settings import find_home
 
@@ -39,9 +40,16 @@ def build(notebook: Path, wanted: pipeline.Wanted, *, as_json: bool) -> int:
     return 0
 
 
-def base_build(*, repin: bool, as_json: bool) -> int:
-    """Build the base, or find it built."""
-    base = pipeline.base_build(find_home(), Terminal(), repin=repin)
+def base_build(image: str | None, *, repin: bool, as_json: bool) -> int:
+    """Build the base, or that of an image of a registry, or find it built."""
+    if image is not None and repin:
+        raise BadInput("--from and --repin contradict each other: an image has its own packages.", "Leave one out.")
+    terminal = Terminal()
+    if image is None:
+        base = pipeline.base_build(find_home(), terminal, repin=repin)
+    else:
+        base = pipeline.base_from(image, find_home(), terminal)
+        terminal.clear()
     if as_json:
         print_json(_base_json(base))
     else:
@@ -77,12 +85,18 @@ def base_import(file: Path) -> int:
 def _base_json(base: Base) -> dict[str, object]:
     size = sum(layer.size for layer in base.layers)
     packages = len(base.packages)
-    return {"id": base.id, "python": base.python, "platform": base.platform, "packages": packages, "size": size}
+    known = {"id": base.id, "python": base.python, "platform": base.platform, "packages": packages, "size": size}
+    return {**known, "from": base.origin.reference if base.origin else None}
 
 
 def _print_bases(bases: list[Base]) -> None:
     rows = [
-        [bare(item.id)[:12], item.python, str(len(item.packages)), size_text(sum(layer.size for layer in item.layers))]
+        [
+            bare(item.id)[:12],
+            item.python,
+            size_text(sum(layer.size for layer in item.layers)),
+            item.origin.reference if item.origin else f"{len(item.packages)} Debian packages",
+        ]
         for item in bases
     ]
-    print(table(["base", "python", "packages", "size"], rows))
+    print(table(["base", "python", "size", "from"], rows))

@@ -25,11 +25,12 @@ def environment(
     upgrade: bool,
     locked: bool,
     as_of: str | None,
+    base: str | None,
 ) -> pipeline.Wanted:
     """What the command line says of the environment; BadInput when two options contradict each other."""
     if upgrade and locked:
         raise BadInput("--upgrade and --locked contradict each other.", "Leave one of them out.")
-    return pipeline.Wanted(tuple(requirement or ()), tuple(files or ()), resolver, upgrade, locked, as_of)
+    return pipeline.Wanted(tuple(requirement or ()), tuple(files or ()), resolver, upgrade, locked, as_of, base or "")
 
 
 def limits(timeout: float | None, cell_timeout: float | None, memory: str | None) -> Limits:

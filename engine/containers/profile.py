@@ -15,6 +15,7 @@ HOST_NAME = "nbseal"
 #: by their ratio.
 THREADS = 2
 
+_PATH = "/usr/local/bin:/usr/bin:/bin"
 _THREAD_VARIABLES = (
     "BLIS_NUM_THREADS",
     "LOKY_MAX_CPU_COUNT",
@@ -50,10 +51,11 @@ _PLAIN_PROCESSOR = {
 }
 
 
-def environment(hold: Collection[str] = ()) -> dict[str, str]:
+def environment(hold: Collection[str] = (), path: str = "") -> dict[str, str]:
     """The environment variables of a container, sorted by name; they are part of the spec.
 
-    ``hold`` are measures for determinism, some of MEASURES.
+    ``hold`` are measures for determinism, some of MEASURES; ``path`` is where the image has its programs. Other
+    variables of the image's own reach the container from its config, under these.
     """
     variables = {
         "HOME": HOME,
@@ -62,7 +64,7 @@ def environment(hold: Collection[str] = ()) -> dict[str, str]:
         "LOGNAME": USER,
         # ipykernel's own choice: figures become outputs of their cell.
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",
-        "PATH": "/opt/kernel/bin:/usr/local/bin:/usr/bin:/bin",
+        "PATH": f"/opt/kernel/bin:{path or _PATH}",
         # Compiled files of the project's own modules are no output of the notebook.
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONHASHSEED": "0",

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from engine.digests import bare, sha256_bytes
-from engine.environments.base_archive import check_base, diff_ids
-from engine.environments.base_record import ARCHIVED, MAX_RECORD_BYTES
+from engine.environments.base_archive import check_base, diff_ids, document_names
+from engine.environments.base_record import ARCHIVED, MAX_RECORD_BYTES, read_base
 from engine.environments.debian import kept_path
 from engine.environments.layers import wheel_file
 from engine.environments.lockfile import marker_environment, parse_lock
@@ -26,14 +26,15 @@ def archived_base(home: Home, base_id: str) -> Base:
     """A base of a home that is being put together from an archive; VerificationFailed unless its record holds."""
     folder = home.bases / bare(base_id)
     try:
-        record, config, packages = (
-            read_regular(folder / name, MAX_RECORD_BYTES) for name in ("base.json", "config.json", "packages.json")
-        )
-        base, _ = check_base(f"bases/{folder.name}", record, config, packages)
+        names = document_names(read_base(read_regular(folder / "base.json", MAX_RECORD_BYTES)))
+        found = {name: read_regular(folder / name, MAX_RECORD_BYTES) for name in names}
+        if strays := sorted({path.name for path in folder.iterdir()} - {*names, ARCHIVED}):
+            raise VerificationFailed(f"bases/{folder.name}/{strays[0]} belongs to no base.", _HINT)
+        base, _ = check_base(f"bases/{folder.name}", found)
     except FileNotFoundError as error:
         raise VerificationFailed(f"bases/{folder.name} has no {Path(str(error.filename)).name}.", _HINT) from None
-    except (OSError, BadInput) as error:
-        reason = error.message if isinstance(error, BadInput) else error.strerror
+    except (OSError, BadInput, EnvironmentFailed) as error:
+        reason = error.message if isinstance(error, BadInput | EnvironmentFailed) else error.strerror
         raise VerificationFailed(
             f"bases/{folder.name}/base.json is not the record of a base: {reason}", _HINT
         ) from None

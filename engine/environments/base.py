@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,22 +17,22 @@ from pathlib import Path
 from engine import harness
 from engine.daemon import Engine, ignore_engine_errors, run_tool
 from engine.digests import bare, digest_of, sha256_bytes
-from engine.environments import base_record, layers
+from engine.environments import base_ingredients, base_record, layers
 from engine.environments.assemble import has_image, image_config, load
 from engine.environments.base_harness import harness_layers
+from engine.environments.base_ingredients import LAYOUT, recipe_of
 from engine.environments.base_recipe import apply_recipe
 from engine.environments.base_record import (
-    LAYOUT,
     current_pins,
     find_base,
     keep_record,
     list_bases,
     load_base,
     load_config,
-    recipe_of,
 )
 from engine.environments.base_rootfs import bootstrap
 from engine.environments.debian import Pins, fetch_packages, find_mirrors, resolve_pins
+from engine.environments.variables import variables_of
 from engine.errors import EnvironmentFailed
 from engine.files import locked, write_json
 from engine.model import Base, Layer
@@ -41,7 +41,7 @@ from engine.settings import Home
 
 __all__ = ["build_base", "ensure_base", "hold_base", "list_bases", "load_base"]
 
-_ENVIRONMENT = {"PATH": "/opt/kernel/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+_ENVIRONMENT = variables_of(None)
 _IDENTIFY = "import os, platform; print(platform.python_version(), os.confstr('CS_GNU_LIBC_VERSION').split()[1])"
 
 
@@ -107,6 +107,11 @@ def restore_layers(base: Base, home: Home, engine: Engine, progress: Progress) -
 
 def _make_again(base: Base, home: Home, engine: Engine, progress: Progress) -> None:
     made = ""
+    if base.origin:
+        raise EnvironmentFailed(
+            f"The layers of the base {bare(base.id)[:12]} are gone.",
+            f"Fetch them again: `nbseal base build --from {base.origin.reference}`, or import the base from elsewhere.",
+        )
     if base.recipe == recipe_of(base.packages):
         with locked(home.bases / ".lock"):
             made = _build(base_record.load_pins(base, home), home, engine, progress).id
@@ -160,12 +165,14 @@ def _assemble(pins: Pins, files: Sequence[Path], home: Home, engine: Engine, pro
     )
 
     def recipe() -> Layer:
-        with _held([root], "rootfs", home, engine, progress) as image:
-            return apply_recipe(base_record.dockerfile(), base_record.build_context(), image, home, engine, progress)
+        with held([root], "rootfs", _ENVIRONMENT, home, engine, progress) as image:
+            return apply_recipe(
+                base_ingredients.dockerfile(), base_ingredients.build_context(), image, home, engine, progress
+            )
 
-    copied = [sha256_bytes(content) for content in base_record.build_context().values()]
-    added = _once(["dockerfile", root.diff_id, sha256_bytes(base_record.dockerfile()), *copied], home, recipe)
-    with _held([root, added], "stage", home, engine, progress) as image:
+    copied = [sha256_bytes(content) for content in base_ingredients.build_context().values()]
+    added = _once(["dockerfile", root.diff_id, sha256_bytes(base_ingredients.dockerfile()), *copied], home, recipe)
+    with held([root, added], "stage", _ENVIRONMENT, home, engine, progress) as image:
         python, glibc = _identify(image, engine)
         stage = Base(
             id=image,
@@ -203,12 +210,19 @@ def _forget_steps(home: Home) -> None:
 
 
 @contextmanager
-def _held(below: Sequence[Layer], kind: str, home: Home, engine: Engine, progress: Progress) -> Iterator[str]:
-    """Have the engine hold an image of these layers for a while.
+def held(
+    below: Sequence[Layer],
+    kind: str,
+    environment: Mapping[str, str],
+    home: Home,
+    engine: Engine,
+    progress: Progress,
+) -> Iterator[str]:
+    """Have the engine hold an image of these layers, with these variables, for a while.
 
     It is held by a tag that only we know: another home's build may hold the same image at the same time.
     """
-    image = load(image_config(below, environment=_ENVIRONMENT), below, home, engine, progress, kind=kind)
+    image = load(image_config(below, environment=environment), below, home, engine, progress, kind=kind)
     repository, tag = f"nbseal/{kind}", secrets.token_hex(8)
     engine.client.api.tag(engine.handle(image), repository, tag)
     with ignore_engine_errors():

@@ -2,8 +2,9 @@
 
 The file is an uncompressed tar whose entries follow from the first one: ``base.json``, ``config.json``,
 ``packages.json``, then ``layers/<sha256>``, ``packages/<sha256>`` and ``wheels/<sha256>`` in the order in which
-``base.json`` names them. The same base always gives the same bytes. Reading takes plain ustar headers alone
-(POSIX.1-1988), in that order, and believes no size, name or content before it was compared.
+``base.json`` names them. In place of ``packages.json`` a base of an image of a registry has what that said of it.
+The same base always gives the same bytes. Reading takes plain ustar headers alone (POSIX.1-1988), in that order, and
+believes no size, name or content before it was compared.
 """
 
 from __future__ import annotations
@@ -14,26 +15,27 @@ import json
 import os
 import secrets
 import tarfile
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from engine.digests import PREFIX, bare, sha256_bytes
+from engine.environments.base_ingredients import recipe_of
+from engine.environments.base_origin import check_upstream
 from engine.environments.base_record import (
     MAX_RECORD_BYTES,
+    base_files,
     current_pins,
     find_base,
     keep_record,
     load_base,
-    load_config,
-    load_pins,
     make_current,
     read_base,
-    recipe_of,
 )
 from engine.environments.debian import Pins, kept_path, read_pins
 from engine.environments.layers import layer_file, wheel_file
+from engine.environments.upstream import CONFIG, INDEX, MANIFEST, Upstream
 from engine.errors import BadInput, EnvironmentFailed, VerificationFailed
 from engine.files import locked, remove_tree
 from engine.model import Base
@@ -57,11 +59,7 @@ class _Part:
 def export_base(home: Home, base_id: str, path: Path, progress: Progress) -> None:
     """Write a base to the file ``path``. Raises EnvironmentFailed when the home does not have all of it any more."""
     base = load_base(home, base_id)
-    documents = {
-        "base.json": asdict(base),
-        "config.json": load_config(base, home),
-        "packages.json": load_pins(base, home).to_json(),
-    }
+    documents = base_files(base, home)
     parts = _parts(base, home)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
@@ -69,9 +67,8 @@ def export_base(home: Home, base_id: str, path: Path, progress: Progress) -> Non
             temporary.open("xb") as file,
             progress.task(f"Writing {path.name}", sum(part.size for part in parts)) as advance,
         ):
-            for name, value in documents.items():
-                data = value if isinstance(value, bytes) else json.dumps(value, ensure_ascii=True).encode()
-                _write(file, name, len(data), io.BytesIO(data))
+            for name in document_names(base):
+                _write(file, name, len(documents[name]), io.BytesIO(documents[name]))
             for part in parts:
                 with _kept(part) as content:
                     _write(file, part.name, part.size, content)
@@ -102,9 +99,9 @@ def import_base(home: Home, path: Path, progress: Progress) -> Base:
     try:
         with file:
             record = _document(file, "base.json")
-            config = _document(file, "config.json")
-            packages = _document(file, "packages.json")
-            base, pins = check_base(path.name, record, config, packages)
+            names = document_names(read_base(record))
+            found = {"base.json": record, **{name: _document(file, name) for name in names[1:]}}
+            base, made_of = check_base(path.name, found)
             parts = _parts(base, home)
             with progress.task(f"Reading {path.name}", sum(part.size for part in parts)) as advance:
                 for part in parts:
@@ -122,10 +119,10 @@ def import_base(home: Home, path: Path, progress: Progress) -> Base:
             for part in parts:
                 part.path.parent.mkdir(parents=True, exist_ok=True)
                 (work / part.name.replace("/", "-")).replace(part.path)
-            keep_record(base, config, pins, home)
+            keep_record(base, found["config.json"], made_of, home)
             ours = find_base(recipe_of(current_pins(home).packages), home)
-            if ours is None and recipe_of(base.packages) == base.recipe:
-                make_current(pins, home)
+            if ours is None and isinstance(made_of, Pins) and recipe_of(base.packages) == base.recipe:
+                make_current(made_of, home)
         return base
     except OSError as error:
         raise EnvironmentFailed(f"{path.name} cannot be taken into the home: {error.strerror or error}.") from None
@@ -133,11 +130,23 @@ def import_base(home: Home, path: Path, progress: Progress) -> Base:
         remove_tree(work)
 
 
-def check_base(name: str, record: bytes, config: bytes, packages: bytes) -> tuple[Base, Pins]:
-    """A base and its pins from the three documents in a file ``name``, which must fit each other."""
-    base, pins = read_base(record), read_pins(packages)
+def document_names(base: Base) -> tuple[str, ...]:
+    """What the record of a base consists of, in the order in which a file has it."""
+    if base.origin is None:
+        return ("base.json", "config.json", "packages.json")
+    alone = base.origin.reference.endswith(f"@{base.origin.manifest}")
+    return ("base.json", "config.json", *(() if alone else (INDEX,)), MANIFEST, CONFIG)
+
+
+def check_base(name: str, documents: Mapping[str, bytes]) -> tuple[Base, Pins | Upstream]:
+    """A base and what it is made of, from the documents of its record in a file ``name``, which must fit each other."""
+    base, config = read_base(documents["base.json"]), documents["config.json"]
     if sha256_bytes(config) != base.id or diff_ids(config) != [layer.diff_id for layer in base.layers]:
         raise VerificationFailed(f"{name} is not the base that its record says.", _NO_BASE)
+    if base.origin is not None:
+        index = documents.get(INDEX, b"")
+        return base, check_upstream(base, base.origin, index, documents[MANIFEST], documents[CONFIG])
+    pins = read_pins(documents["packages.json"])
     if pins.packages != base.packages:
         raise VerificationFailed(f"The packages listed in {name} are not those of its base.", _NO_BASE)
     return base, pins

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from engine.daemon import Engine
 from engine.digests import bare, sha256_bytes
-from engine.environments.base_record import harness_lock, harness_sources
+from engine.environments.base_ingredients import harness_lock, harness_sources
 from engine.environments.frame import frame
 from engine.environments.layers import merge_layers, pack_tree, pack_wheels
 from engine.environments.lockfile import make_lock, marker_environment, parse_lock
@@ -40,14 +40,15 @@ def harness_layers(
 
     What others wrote changes seldom and is large, what we wrote is small: so they are apart.
     """
-    entries = parse_lock(harness_lock(), marker_environment(stage))
-    theirs = fetch(make_lock(entries, sha256_bytes(harness_lock().encode()), stage), stage, home, progress)
+    lock = harness_lock(stage.python)
+    entries = parse_lock(lock, marker_environment(stage))
+    theirs = fetch(make_lock(entries, sha256_bytes(lock.encode()), stage), stage, home, progress)
     ours = _make_wheel(stage.protocol, home)
-    packed = pack_wheels(stage.id, (theirs, (ours,)), PREFIX, home, engine, progress)
+    packed = pack_wheels(stage, (theirs, (ours,)), PREFIX, home, engine, progress)
     kernelspec = {
         f"{PREFIX.lstrip('/')}/share/jupyter/kernels/python3/kernel.json": json.dumps(_KERNELSPEC, indent=1).encode()
     }
-    around = pack_tree({**frame(PREFIX, stage.python), **kernelspec}, home, "frame of the harness environment")
+    around = pack_tree({**frame(PREFIX, stage), **kernelspec}, home, "frame of the harness environment")
     layers = (
         replace(packed[0], of=f"harness environment, {len(theirs)} distributions"),
         merge_layers([around, packed[1]], home, "harness"),

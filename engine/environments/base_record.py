@@ -1,7 +1,8 @@
 """What the home knows of bases: their records, and which Debian packages are current.
 
 ``bases/<hex of id>/`` holds ``base.json`` (the Base), ``config.json`` (the image's config, byte for byte) and
-``packages.json`` (the pin list). ``bases/repinned.json`` holds the pin list that took the place of the
+``packages.json`` (the pin list); or, of an image of a registry, what that said of it: ``manifest.json``, ``image.json``
+and, for one of several platforms, ``index.json``. ``bases/repinned.json`` holds the pin list that took the place of the
 shipped one, and the digest of that: a newer nbseal with a newer list is stronger again.
 """
 
@@ -14,23 +15,22 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from engine import harness
-from engine.digests import bare, digest_of, sha256_bytes
-from engine.environments import layers
+from engine.digests import bare, sha256_bytes
+from engine.environments.base_origin import check_upstream, read_origin
 from engine.environments.debian import Pins, read_package, read_pins
-from engine.errors import BadInput, EnvironmentFailed
-from engine.files import json_bytes, write_atomic, write_json
-from engine.model import Base, DebianPackage, Json, Layer, Wheel
+from engine.environments.grouping import MOST_LAYERS, SHARED
+from engine.environments.upstream import CONFIG, INDEX, MANIFEST, Upstream
+from engine.errors import BadInput, EnvironmentFailed, VerificationFailed
+from engine.files import json_bytes, read_regular, write_atomic, write_json
+from engine.model import Base, Json, Layer, Origin, Wheel
 from engine.settings import PLATFORM, Home, resources
 
-#: Part of every recipe: raise it when any base_*.py makes other bytes than before of the same ingredients.
-LAYOUT = 2
 MAX_RECORD_BYTES = 4 << 20
 #: An empty file beside the record of a base that came with archived runs. Such a base serves to repeat these; that it
 #: was built from the recipe that it names is only said, so no new run may stand on it for that.
 ARCHIVED = "archived"
-#: A base has a handful of layers, and an image that stands on it may have a hundred.
-MAX_LAYERS = 20
+#: An image that stands on a base may have a hundred, some of which are its own.
+MAX_LAYERS = MOST_LAYERS - SHARED - 1
 MAX_WHEELS = 200
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -39,42 +39,7 @@ _VERSION = re.compile(r"[0-9]+(\.[0-9]+){1,3}")
 _WHEEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]{0,250}\.whl")
 
 
-# --- ingredients ------------------------------------------------------------------------------
-
-
-def dockerfile() -> bytes:
-    """Dockerfile.base as shipped."""
-    return (resources() / "Dockerfile.base").read_bytes()
-
-
-def build_context() -> dict[str, bytes]:
-    """The files that Dockerfile.base copies, by name."""
-    return {name: (resources() / "images" / name).read_bytes() for name in ("noexecstack.py", "steady.c")}
-
-
-def harness_lock() -> str:
-    """The lock of the harness environment as shipped."""
-    return (resources() / "images" / "harness.lock").read_text(encoding="utf-8")
-
-
-def harness_sources() -> dict[str, bytes]:
-    """The harness: file name to source."""
-    folder = Path(harness.__file__).parent
-    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.py"))}
-
-
-def recipe_of(packages: tuple[DebianPackage, ...]) -> str:
-    """Digest of everything that a base with these packages is built from by this version of nbseal."""
-    return digest_of(
-        {
-            "layout": [LAYOUT, layers.LAYOUT],
-            "packages": [package.sha256 for package in packages],
-            "dockerfile": sha256_bytes(dockerfile()),
-            "context": {name: sha256_bytes(content) for name, content in build_context().items()},
-            "harness-lock": sha256_bytes(harness_lock().encode()),
-            "harness": {name: sha256_bytes(source) for name, source in harness_sources().items()},
-        }
-    )
+# --- pins ----------------------------------------------------------------------------------------
 
 
 def shipped_pins() -> Pins:
@@ -111,13 +76,21 @@ def folder_of(base_id: str, home: Home) -> Path:
     return home.bases / bare(base_id)
 
 
-def keep_record(base: Base, config: bytes, pins: Pins, home: Home) -> None:
+def keep_record(base: Base, config: bytes, made_of: Pins | Upstream, home: Home) -> None:
     """Remember a base. ``base.json`` comes last: without it there is no base."""
     folder = folder_of(base.id, home)
-    write_atomic(folder / "config.json", config)
-    write_json(folder / "packages.json", pins.to_json())
-    write_json(folder / "base.json", asdict(base))
+    for name, data in documents(base, config, made_of).items():
+        write_atomic(folder / name, data)
     (folder / ARCHIVED).unlink(missing_ok=True)
+
+
+def documents(base: Base, config: bytes, made_of: Pins | Upstream) -> dict[str, bytes]:
+    """The record's files by name, ``base.json`` last."""
+    record = asdict(base)
+    if isinstance(made_of, Upstream):
+        return {"config.json": config, **made_of.documents, "base.json": json_bytes(record)}
+    del record["origin"]
+    return {"config.json": config, "packages.json": json_bytes(made_of.to_json()), "base.json": json_bytes(record)}
 
 
 def load_base(home: Home, base_id: str) -> Base:
@@ -161,11 +134,31 @@ def load_pins(base: Base, home: Home) -> Pins:
     return pins if pins.packages == base.packages else Pins({}, base.packages)
 
 
+def load_upstream(base: Base, origin: Origin, home: Home) -> Upstream:
+    """What the registry said of the base's image, checked; EnvironmentFailed when that is missing or damaged."""
+    folder = folder_of(base.id, home)
+    try:
+        index, manifest, config = (_optional(folder / name) for name in (INDEX, MANIFEST, CONFIG))
+        return check_upstream(base, origin, index, manifest, config)
+    except (OSError, VerificationFailed):
+        raise EnvironmentFailed(
+            f"What the registry said of the base {bare(base.id)[:12]} is missing or damaged.",
+            f"Fetch it again: `nbseal base build --from {origin.reference}`.",
+        ) from None
+
+
+def _optional(path: Path) -> bytes:
+    """An index is only there where the reference was that of one."""
+    try:
+        return read_regular(path, MAX_RECORD_BYTES)
+    except FileNotFoundError:
+        return b""
+
+
 def base_files(base: Base, home: Home) -> dict[str, bytes]:
     """The record's files by name, as ``keep_record`` writes them."""
-    documents = {"packages.json": load_pins(base, home).to_json(), "base.json": asdict(base)}
-    written = {name: json_bytes(value) for name, value in documents.items()}
-    return {"config.json": load_config(base, home), **written}
+    made_of = load_upstream(base, base.origin, home) if base.origin else load_pins(base, home)
+    return documents(base, load_config(base, home), made_of)
 
 
 def list_bases(home: Home) -> tuple[Base, ...]:
@@ -204,7 +197,10 @@ def read_base(data: bytes) -> Base:
             protocol=_count(document["protocol"]),
             recipe=_matching(_DIGEST, document["recipe"]),
             platform=_matching(_TEXT, document["platform"]),
+            origin=read_origin(document.get("origin")),
         )
+        if base.origin and base.packages:
+            raise ValueError("it is of Debian packages and of an image of a registry at once")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadInput(f"The record of the base cannot be read: {error}.") from None
     if base.platform != PLATFORM:

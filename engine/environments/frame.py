@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from engine.environments.tars import Link, Tree
+from engine.model import Base
 
 
-def frame(prefix: str, python: str) -> Tree:
-    """The files of a virtual environment (PEP 405) at ``prefix`` for Debian's Python, whose version is ``python``."""
+def frame(prefix: str, base: Base) -> Tree:
+    """The files of a virtual environment (PEP 405) at ``prefix`` for the Python of ``base``."""
+    python, interpreter = base.python, base.interpreter
     major_minor = ".".join(python.split(".")[:2])
-    settings = f"home = /usr/bin\ninclude-system-site-packages = false\nversion = {python}\n"
+    settings = f"home = {interpreter.rpartition('/')[0]}\ninclude-system-site-packages = false\nversion = {python}\n"
     root = prefix.lstrip("/")
     return {
         f"{root}/pyvenv.cfg": settings.encode(),
-        f"{root}/bin/python3": Link("/usr/bin/python3"),
+        f"{root}/bin/python3": Link(interpreter),
         f"{root}/bin/python": Link("python3"),
         f"{root}/bin/python{major_minor}": Link("python3"),
         f"{root}/lib64": Link("lib"),

@@ -20,6 +20,7 @@ from engine.environments.layers import (
     pack_wheels,
     recall_groups,
 )
+from engine.environments.variables import variables_of
 from engine.errors import EnvironmentFailed
 from engine.files import write_json
 from engine.model import Base, Image, Layer, Wheel
@@ -28,7 +29,6 @@ from engine.settings import Home
 
 PREFIX = "/opt/kernel"
 _IMAGE_ID = re.compile(r"sha256:[0-9a-f]{64}")
-_ENVIRONMENT = {"PATH": f"{PREFIX}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 
 
 def build(base: Base, wheels: Sequence[Wheel], home: Home, engine: Engine, progress: Progress) -> Image:
@@ -99,7 +99,7 @@ def refuse_twins(wheels: Sequence[Wheel]) -> None:
 
 def _frame(base: Base, home: Home) -> Layer:
     """It lies under the distributions, because they change more often."""
-    return pack_tree(frame(PREFIX, base.python), home, "frame of the kernel environment")
+    return pack_tree(frame(PREFIX, base), home, "frame of the kernel environment")
 
 
 def _groups(base: Base, wheels: Sequence[Wheel]) -> tuple[tuple[Wheel, ...], ...]:
@@ -111,28 +111,28 @@ def pack(
     base: Base, wheels: Sequence[Wheel], home: Home, engine: Engine, progress: Progress
 ) -> tuple[Layer, tuple[Layer, ...]]:
     """The layers above the base, in the home and not in the engine: the frame, and those of the distributions."""
-    return _frame(base, home), pack_wheels(base.id, _groups(base, wheels), PREFIX, home, engine, progress)
+    return _frame(base, home), pack_wheels(base, _groups(base, wheels), PREFIX, home, engine, progress)
 
 
 def describe(base: Base, wheels: Sequence[Wheel], frame: Layer, distributions: Sequence[Layer]) -> tuple[Image, bytes]:
     """The image of these layers, and its config."""
     layers = (*base.layers, frame, *distributions)
-    config = image_config(layers, environment=_ENVIRONMENT)
+    config = image_config(layers, environment=variables_of(base.origin))
     ordered = tuple(sorted(wheels, key=lambda wheel: wheel.name))
     return Image(sha256_bytes(config), base.id, ordered, layers), config
 
 
 def _recall(base: Base, wheels: Sequence[Wheel], home: Home, engine: Engine) -> Image | None:
     """The image that these wheels became before, or None when some layer of it was never made here."""
-    known = recall_groups(base.id, _groups(base, wheels), PREFIX, home, engine)
+    known = recall_groups(base, _groups(base, wheels), PREFIX, home, engine)
     layers = [layer for layer in known if layer is not None]
     return describe(base, wheels, _frame(base, home), layers)[0] if len(layers) == len(known) else None
 
 
 def _make(base: Base, wheels: Sequence[Wheel], home: Home, engine: Engine, progress: Progress) -> Image:
     groups, frame_layer = _groups(base, wheels), _frame(base, home)
-    with load_early((*base.layers, frame_layer), _ENVIRONMENT, home, engine) as early:
-        packed = pack_wheels(base.id, groups, PREFIX, home, engine, progress, early.take)
+    with load_early((*base.layers, frame_layer), variables_of(base.origin), home, engine) as early:
+        packed = pack_wheels(base, groups, PREFIX, home, engine, progress, early.take)
         earlier = early.finish()
         image, config = describe(base, wheels, frame_layer, packed)
         load(config, image.layers, home, engine, progress, earlier=earlier)

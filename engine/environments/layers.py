@@ -21,17 +21,18 @@ from engine.daemon import Engine, Mount, run_tool
 from engine.digests import bare, digest_of, sha256_file
 from engine.environments import tars
 from engine.errors import EnvironmentFailed
-from engine.files import locked, remove_tree, write_atomic, write_json
-from engine.model import Layer, Wheel
+from engine.files import locked, open_regular, read_regular, remove_tree, write_atomic, write_json
+from engine.model import Base, Layer, Wheel
 from engine.progress import Progress
 from engine.settings import SOURCE_DATE_EPOCH, Home
 
 #: Part of every key: raise it when packing/ or tars.py write other bytes than before.
 LAYOUT = 3
 _MOST_SECONDS = 3600
+_MAX_ANSWER = 1 << 20
 #: Told of a group's number and layer, whose tar is in the home.
 Ready = Callable[[int, Layer], None]
-_PACKER = ("/usr/bin/python3", "-S", "-s", "-B", "-W", "ignore", "-m", "packing")
+_PACKER = ("-S", "-s", "-B", "-W", "ignore", "-m", "packing")
 _ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
     "PYTHONPATH": "/nbseal",
@@ -83,7 +84,7 @@ def find_damaged(layers: Sequence[Layer], home: Home) -> tuple[Layer, ...]:
 
 
 def pack_wheels(
-    python_image: str,
+    base: Base,
     groups: Sequence[Sequence[Wheel]],
     prefix: str,
     home: Home,
@@ -91,14 +92,14 @@ def pack_wheels(
     progress: Progress,
     ready: Ready = lambda number, layer: None,
 ) -> tuple[Layer, ...]:
-    """One layer per group of wheels, laid out below ``prefix`` for the Python of ``python_image``.
+    """One layer per group of wheels, laid out below ``prefix`` for the Python of ``base``, which the engine holds.
 
     ``ready`` hears of each as soon as its tar is in the home, from another thread too.
     What the home has already costs no container, except one for an image whose Python was never seen.
     Raises EnvironmentFailed for a wheel that cannot be laid out, is damaged or is missing.
     """
     with working(home) as folder:
-        identity = _identify(python_image, home, engine)
+        identity = _identify(base, home, engine)
         done: dict[int, Layer] = {}
         packed: dict[Wheel, Layer] = {}
 
@@ -116,7 +117,7 @@ def pack_wheels(
             _remember(_wheel_key(wheel, prefix, identity), layer, home)
             finish_complete()
 
-        for number, layer in enumerate(recall_groups(python_image, groups, prefix, home, engine)):
+        for number, layer in enumerate(recall_groups(base, groups, prefix, home, engine)):
             if layer is not None and has_layer(layer, home):
                 finish(number, layer)
         needed = [wheel for number, group in enumerate(groups) if number not in done for wheel in group]
@@ -128,16 +129,16 @@ def pack_wheels(
         finish_complete()
         missing = [wheel for wheel in needed if wheel not in packed]
         if missing:
-            _pack(python_image, missing, prefix, home, folder, engine, progress, keep)
+            _pack(base, missing, prefix, home, folder, engine, progress, keep)
             finish_complete()
     return tuple(done[number] for number in range(len(groups)))
 
 
 def recall_groups(
-    python_image: str, groups: Sequence[Sequence[Wheel]], prefix: str, home: Home, engine: Engine
+    base: Base, groups: Sequence[Sequence[Wheel]], prefix: str, home: Home, engine: Engine
 ) -> tuple[Layer | None, ...]:
     """The layers that these groups became before, whether their tars are still there or not."""
-    identity = _identify(python_image, home, engine)
+    identity = _identify(base, home, engine)
     recalled = []
     for group in groups:
         parts = [_recall(_wheel_key(wheel, prefix, identity), home) for wheel in group]
@@ -164,24 +165,30 @@ def _interpreter_file(image: str, home: Home) -> Path:
     return home.layers / "interpreters" / f"{bare(image).replace('/', '_')}.json"
 
 
-def _identify(python_image: str, home: Home, engine: Engine) -> str:
-    """A digest of the interpreter that compiles: its version, magic number and binary."""
-    path = _interpreter_file(python_image, home)
+def _identify(base: Base, home: Home, engine: Engine) -> str:
+    """A digest of the interpreter that compiles: its version, magic number and binary.
+
+    What an image of a registry says of its Python is its own word, so its layers are for bases of that image only.
+    """
+    path = _interpreter_file(base.id, home)
     known = _read_json(path)
     if known is None:
-        result = run_tool(engine, python_image, [*_PACKER, "identify"], mounts=_program(), environment=_ENVIRONMENT)
+        command = [base.interpreter, *_PACKER, "identify"]
+        result = run_tool(engine, base.id, command, mounts=_program(), environment=_ENVIRONMENT)
         if result.exit_code:
             raise EnvironmentFailed(
-                f"The Python of {python_image} does not run: {_last_line(result.stderr)}.",
-                "A base needs a Python 3.9 or newer, with its whole standard library, as /usr/bin/python3.",
+                f"The Python of {base.id} does not run: {_last_line(result.stderr)}.",
+                "A base needs a Python 3.9 or newer with its whole standard library.",
             )
-        known = json.loads(result.stdout)
+        known = _object(result.stdout)
+        if known is None:
+            raise EnvironmentFailed(f"The Python of {base.id} does not say what it is.")
         write_json(path, known)
-    return digest_of(known)
+    return digest_of([known, base.origin.manifest] if base.origin else known)
 
 
 def _pack(
-    python_image: str,
+    base: Base,
     wheels: Sequence[Wheel],
     prefix: str,
     home: Home,
@@ -212,22 +219,23 @@ def _pack(
         def take_finished() -> None:
             for answer in output.glob("*.json"):
                 if answer.stem in left:
-                    layer = _take(left[answer.stem], output, home)
+                    layer = _take(left[answer.stem], output, home, folder if base.origin else None)
                     keep(left.pop(answer.stem), layer)
                     advance(1)
 
         with _repeating(take_finished):
-            command = [*_PACKER, "/request.json", "/out"]
-            result = run_tool(
-                engine, python_image, command, mounts=mounts, environment=_ENVIRONMENT, timeout=_MOST_SECONDS
-            )
+            command = [base.interpreter, *_PACKER, "/request.json", "/out"]
+            result = run_tool(engine, base.id, command, mounts=mounts, environment=_ENVIRONMENT, timeout=_MOST_SECONDS)
         take_finished()
     if result.exit_code or left:
         raise EnvironmentFailed(f"Packing layers failed: {_last_line(result.stderr)}.")
 
 
-def _take(wheel: Wheel, output: Path, home: Home) -> Layer:
-    """Move one layer from the packer's output into the home."""
+def _take(wheel: Wheel, output: Path, home: Home, apart: Path | None) -> Layer:
+    """Move one layer from the packer's output into the home.
+
+    Where the packer ran on a Python that somebody else made, it is copied to ``apart`` first and believed nothing.
+    """
     answer = _read_json(output / f"{bare(wheel.sha256)}.json") or {"failed": "the packer's answer is not readable"}
     if "damaged" in answer:
         wheel_file(wheel, home).unlink(missing_ok=True)
@@ -242,9 +250,26 @@ def _take(wheel: Wheel, output: Path, home: Home) -> Layer:
         )
     if "failed" in answer:
         raise EnvironmentFailed(f"The wheel {wheel.filename} could not be packed: {answer['failed']}.")
-    layer = Layer(str(answer["diff_id"]), int(answer["size"]), _name_group([wheel]))
-    (output / f"{bare(wheel.sha256)}.tar").rename(layer_file(layer, home))
+    size = answer.get("size")
+    layer = Layer(str(answer.get("diff_id")), size if isinstance(size, int) else 0, _name_group([wheel]))
+    packed = output / f"{bare(wheel.sha256)}.tar"
+    if apart is not None:
+        packed = _proven(packed, layer, apart)
+    packed.rename(layer_file(layer, home))
     return layer
+
+
+def _proven(packed: Path, layer: Layer, folder: Path) -> Path:
+    """A copy that nobody else has open, and that is what was said of it."""
+    copy = folder / f"{secrets.token_hex(8)}.tar"
+    try:
+        with open_regular(packed) as source, copy.open("xb") as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+    except OSError as error:
+        raise EnvironmentFailed(f"Packing layers failed: {error.strerror or error}.") from None
+    if copy.stat().st_size != layer.size or sha256_file(copy) != layer.diff_id:
+        raise EnvironmentFailed(f"The base's Python packed {layer.of} into other bytes than it says.")
+    return copy
 
 
 def wheel_file(wheel: Wheel, home: Home) -> Path:
@@ -371,8 +396,15 @@ def _recall(key: str, home: Home) -> Layer | None:
 
 def _read_json(path: Path) -> dict[str, Any] | None:
     try:
-        value = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
+        return _object(read_regular(path, _MAX_ANSWER))
+    except OSError:
+        return None
+
+
+def _object(data: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 

@@ -22,6 +22,9 @@ from engine.model import Base, Json
 from engine.progress import Progress
 from engine.settings import Home
 
+#: Of glibc 2.x: `uv pip compile --python-platform`. Files are chosen by the base's own.
+_GLIBCS = (17, 28, *range(31, 41))
+
 
 def solve_with_uv(question: Question, base: Base, home: Home, progress: Progress) -> tuple[Entry, ...]:
     """The answer to ``question``, each entry with the sha256 of the one wheel that fits ``base`` best.
@@ -65,6 +68,12 @@ def choose_files(
     return tuple(replace(entry, hashes=(_digest(entry, files.get(entry.name, []), base),)) for entry in entries)
 
 
+def _platform(base: Base) -> str:
+    """The newest of the platforms that uv knows, by their glibc, which ``base`` serves for."""
+    number = max((known for known in _GLIBCS if known <= int(base.glibc.split(".")[1])), default=_GLIBCS[0])
+    return f"x86_64-manylinux_2_{number}"
+
+
 def _run(arguments: list[str], folder: Path, before: str, base: Base, indexes: Indexes) -> str:
     """Run ``uv pip compile`` in ``folder``; what it printed beside the result."""
     from uv import find_uv_bin
@@ -74,7 +83,7 @@ def _run(arguments: list[str], folder: Path, before: str, base: Base, indexes: I
     command = [
         *(find_uv_bin(), "pip", "compile", *arguments, *indexes.uv_arguments()),
         *("--python", sys.executable, "--python-version", base.python),
-        *("--python-platform", f"x86_64-manylinux_{base.glibc.replace('.', '_')}", "--only-binary", ":all:"),
+        *("--python-platform", _platform(base), "--only-binary", ":all:"),
         *("--no-header", "--no-progress", "--color", "never"),
         *(["--exclude-newer", before] if before else []),
     ]

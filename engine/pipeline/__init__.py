@@ -4,6 +4,7 @@ from engine.pipeline.archiving import Archived, archive
 from engine.pipeline.auditing import NAMES as AUDITED
 from engine.pipeline.auditing import OF_RUNS as AUDITED_OF_RUNS
 from engine.pipeline.auditing import Audit, audit_archive, audit_run
+from engine.pipeline.basing import base_from
 from engine.pipeline.diagnosing import diagnose
 from engine.pipeline.differing import Diff, Row, compare, diff
 from engine.pipeline.environment import (
@@ -72,6 +73,7 @@ __all__ = [
     "audit_run",
     "base_build",
     "base_export",
+    "base_from",
     "base_import",
     "base_list",
     "build",

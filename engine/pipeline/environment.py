@@ -10,11 +10,13 @@ from engine import daemon, environments, notebooks, store
 from engine.digests import bare
 from engine.errors import BadInput
 from engine.files import write_atomic
-from engine.model import Base, Flag, Image, Lock, Notebook, Record, Requirements
+from engine.model import Base, Flag, Image, Lock, Notebook, Origin, Record, Requirements
 from engine.pipeline.plan import recorded_plan
 from engine.pipeline.reading import recorded
 from engine.progress import Progress
 from engine.settings import Home
+
+_LIST = "`nbseal base list` shows what is there."
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Wanted:
     upgrade: bool = False
     locked: bool = False
     as_of: str | None = None
+    base: str = ""  # a base's id or name; empty for that of this version
 
 
 def flags(path: Path) -> tuple[Flag, ...]:
@@ -48,7 +51,7 @@ def resolve(
     path: Path, declared: Requirements, wanted: Wanted, home: Home, engine: daemon.Engine, progress: Progress
 ) -> tuple[Base, Lock]:
     """The base, made when it is missing, and the lock for it."""
-    base = environments.ensure_base(home, engine, progress)
+    base = _base(wanted.base, home, engine, progress)
     lock = environments.resolve(
         declared,
         base,
@@ -62,6 +65,33 @@ def resolve(
         lock_file=lock_path(path),
     )
     return base, lock
+
+
+def _base(named: str, home: Home, engine: daemon.Engine, progress: Progress) -> Base:
+    """The base that is asked for, held by the engine."""
+    if not named:
+        return environments.ensure_base(home, engine, progress)
+    base = find_base(named, home)
+    environments.restore_base(base, home, engine, progress)
+    return base
+
+
+def find_base(named: str, home: Home) -> Base:
+    """The base with this id, or the beginning of it, or of an image with this name; BadInput for none or several."""
+    if not named:
+        raise BadInput("Say which base.", _LIST)
+    bases = environments.list_bases(home)
+    fitting = [base for base in bases if bare(base.id).startswith(bare(named))]
+    fitting = fitting or [base for base in bases if base.origin and _is_name(named, base.origin)]
+    if len(fitting) != 1:
+        known = ", ".join(bare(base.id)[:12] for base in fitting) or "none"
+        raise BadInput(f"'{named[:300]}' names {len(fitting)} bases ({known}).", _LIST)
+    return fitting[0]
+
+
+def _is_name(named: str, origin: Origin) -> bool:
+    """Whether it is the reference, the repository, or the end of the repository's name."""
+    return named == origin.reference or f"/{origin.repository}".endswith(f"/{named}")
 
 
 def assemble(base: Base, lock: Lock, home: Home, engine: daemon.Engine, progress: Progress) -> Image:
@@ -112,13 +142,7 @@ def base_list(home: Home) -> tuple[Base, ...]:
 
 def base_export(prefix: str, output: Path, home: Home, progress: Progress) -> None:
     """Write a base to one file; BadInput when the prefix fits none or several."""
-    if not prefix:
-        raise BadInput("Say which base to export.", "`nbseal base list` shows what is there.")
-    fitting = [base.id for base in environments.list_bases(home) if bare(base.id).startswith(bare(prefix))]
-    if len(fitting) != 1:
-        known = ", ".join(bare(identity)[:12] for identity in fitting) or "none"
-        raise BadInput(f"'{prefix}' names {len(fitting)} bases ({known}).", "`nbseal base list` shows what is there.")
-    environments.export_base(home, fitting[0], output, progress)
+    environments.export_base(home, find_base(prefix, home).id, output, progress)
 
 
 def base_import(file: Path, home: Home, progress: Progress) -> Base:

@@ -221,7 +221,7 @@ def _environments(found: Examined, listing: archives.Listing, records: Sequence[
     for image, of_image in bases.items():
         checks.run("one-base", image, _check_one_base, image, of_image)
     ids = {record.base for record in records}
-    files = {f"{bare(i)}/{name}" for i in ids for name in layout.BASE_FILES}
+    files = {f"{bare(i)}/{name}" for i in ids for name in _base_files(received, i)}
     checks.run("bases", "", archives.check_use, received, layout.BASES, files)
     for identity in sorted(ids):
         base = checks.run("base", identity, environments.archived_base, staged, identity)
@@ -242,6 +242,13 @@ def _environments(found: Examined, listing: archives.Listing, records: Sequence[
     for diff_id in {layer for image in found.images.values() for layer, _ in image.layers}:
         blob = received.folder / layout.PAYLOAD / layout.image_blob(bare(diff_id))
         blob.rename(staged.layers / f"{bare(diff_id)}.tar")
+
+
+def _base_files(received: archives.Received, identity: str) -> tuple[str, ...]:
+    """What the record of a base consists of; that the base is one of these is found when it is read."""
+    there = received.payload(layout.BASES)
+    of_registry = [name for name in layout.REGISTRY_FILES if f"{bare(identity)}/{name}" in there]
+    return ("base.json", "config.json", *of_registry) if of_registry else layout.BASE_FILES
 
 
 def _check_one_base(image: str, bases: set[str]) -> None:

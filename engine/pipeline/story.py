@@ -66,7 +66,9 @@ def run(request: Request, home: Home, progress: Progress, on_event: OnEvent) -> 
             source=source.digest,
             inputs=inputs,
             image=image.id,
-            environment=containers.environment(containers.MEASURES if request.deterministic else ()),
+            environment=containers.environment(
+                containers.MEASURES if request.deterministic else (), environments.search_path(base.origin)
+            ),
             directory=store.folder_in(root, request.notebook),
             gpus=asked,
         )

@@ -19,7 +19,7 @@ from engine.registry.credentials import find as find_credentials
 from engine.registry.download import download
 from engine.registry.parallel import each
 from engine.registry.push import refer, send
-from engine.registry.reference import RESERVED, SCHEME, Reference, parse
+from engine.registry.reference import RESERVED, SCHEME, Reference, parse, parse_image
 from engine.registry.upload import EMPTY, Content, Damaged
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "each",
     "find_credentials",
     "parse",
+    "parse_image",
     "read",
     "read_image",
     "refer",

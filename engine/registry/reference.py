@@ -60,6 +60,11 @@ class Reference:
     def pinned(self, digest: str) -> Reference:
         return replace(self, tag="", digest=digest)
 
+    @property
+    def image(self) -> str:
+        """As docker has it, Docker Hub written out."""
+        return str(self).removeprefix(SCHEME)
+
     def __str__(self) -> str:
         named = f":{self.tag}" if self.tag else f"@{self.digest}" if self.digest else ""
         return f"{SCHEME}{self.registry}/{self.repository}{named}"
@@ -86,6 +91,27 @@ def parse(text: str) -> Reference:
     if port is None and host.lower() in _HUB_NAMES:
         host, repository = _HUB, repository if "/" in repository else f"{_HUB_FOLDER}/{repository}"
     return Reference(host, port, repository, match["tag"] or "", match["digest"] or "")
+
+
+def parse_image(text: str) -> Reference:
+    """A reference as docker has it: HOST[:PORT]/ may be missing for Docker Hub, and beside a digest a tag says nothing.
+
+    BadInput with the shape of one.
+    """
+    first, slash, _ = text.partition("/")
+    is_host = bool(slash) and ("." in first or ":" in first or first == "localhost")
+    named = text if is_host else f"{_HUB}/{text}"
+    tagged, at, digest = named.partition("@")
+    if at:
+        front, colon, tag = tagged.rpartition(":")
+        named = f"{front if colon and is_tag(tag) and '/' in front else tagged}@{digest}"
+    try:
+        return parse(f"{SCHEME}{named}")
+    except BadInput as error:
+        raise BadInput(
+            error.message.replace("This place in a registry", "This name of an image"),
+            "Write it as [HOST[:PORT]/]REPOSITORY@sha256:DIGEST.",
+        ) from None
 
 
 def is_tag(text: str) -> bool:

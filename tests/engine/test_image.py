@@ -139,7 +139,7 @@ def test_same_id_after_deleting_everything_and_in_another_home(bench: Bench) -> 
     # In other company and in another order: neither that nor parallel work may change a layer.
     backwards = [mine, *reversed(wheels)]
     for some in (backwards[:3], backwards[3:]):
-        pack_wheels(bench.base.id, [(wheel,) for wheel in some], "/opt/kernel", second, bench.engine, Silent())
+        pack_wheels(bench.base, [(wheel,) for wheel in some], "/opt/kernel", second, bench.engine, Silent())
     again = bench.build([mine, *reversed(wheels)], second)
     assert again == image
 

@@ -15,12 +15,16 @@ base = typer.Typer(help="The base image that every image stands on.", no_args_is
 @base.command(name="build")
 def base_build(
     repin: Annotated[bool, typer.Option("--repin", help="Take today's Debian package versions.")] = False,
+    image: Annotated[
+        str | None,
+        typer.Option("--from", metavar="IMAGE", help="Of an image of a registry, as HOST/NAME@sha256:DIGEST."),
+    ] = None,
     as_json: Json = False,
 ) -> int:
-    """Build the base image, unless it is there."""
+    """Build the base image, or a base of an image of a registry, unless it is there."""
     from engine.cli import building
 
-    return building.base_build(repin=repin, as_json=as_json)
+    return building.base_build(image, repin=repin, as_json=as_json)
 
 
 @base.command(name="list")

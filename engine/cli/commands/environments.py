@@ -5,6 +5,7 @@ from __future__ import annotations
 from engine.cli.commands.app import app
 from engine.cli.commands.options import (
     AsOfOption,
+    BaseOption,
     FilesOption,
     Json,
     LockedOption,
@@ -20,6 +21,7 @@ def lock(
     notebook: NotebookPath,
     requirement: RequirementOption = None,
     requirements: FilesOption = None,
+    base: BaseOption = None,
     resolver: ResolverOption = "uv",
     upgrade: UpgradeOption = False,
     as_of: AsOfOption = None,
@@ -28,7 +30,7 @@ def lock(
     """Resolve a notebook's requirements into NAME.requirements.lock beside it."""
     from engine.cli import building, running
 
-    wanted = running.environment(requirement, requirements, resolver, upgrade, False, as_of)
+    wanted = running.environment(requirement, requirements, resolver, upgrade, False, as_of, base)
     return building.lock(notebook, wanted, as_json=as_json)
 
 
@@ -37,6 +39,7 @@ def build(
     notebook: NotebookPath,
     requirement: RequirementOption = None,
     requirements: FilesOption = None,
+    base: BaseOption = None,
     resolver: ResolverOption = "uv",
     upgrade: UpgradeOption = False,
     locked: LockedOption = False,
@@ -46,5 +49,5 @@ def build(
     """Build a notebook's image and print its id."""
     from engine.cli import building, running
 
-    wanted = running.environment(requirement, requirements, resolver, upgrade, locked, as_of)
+    wanted = running.environment(requirement, requirements, resolver, upgrade, locked, as_of, base)
     return building.build(notebook, wanted, as_json=as_json)

@@ -20,6 +20,10 @@ FilesOption = Annotated[
 ]
 ResolverOption = Annotated[Literal["uv", "pip-tools"], typer.Option("--resolver", help="Who resolves requirements.")]
 UpgradeOption = Annotated[bool, typer.Option("--upgrade", help="Resolve anew, to the latest versions.")]
+BaseOption = Annotated[
+    str | None,
+    typer.Option("--base", metavar="NAME", help="On this base: its id, or its image's name; default: Debian's."),
+]
 LockedOption = Annotated[bool, typer.Option("--locked", help="Refuse when the lock beside the notebook is stale.")]
 AsOfOption = Annotated[
     str | None, typer.Option("--as-of", metavar="DATE", help="Resolve as the index was on this day (YYYY-MM-DD).")

@@ -13,8 +13,8 @@ from installer.sources import WheelFile
 
 from engine import harness
 from engine.environments.base_harness import wheel_bytes
+from engine.environments.base_ingredients import harness_sources
 from engine.environments.base_recipe import flatten
-from engine.environments.base_record import harness_sources
 from engine.environments.base_rootfs import belongs, bootstrap, index_entry
 from engine.errors import EnvironmentFailed
 from engine.model import DebianPackage

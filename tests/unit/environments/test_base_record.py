@@ -13,6 +13,7 @@ import pytest
 
 from engine.digests import bare, sha256_bytes
 from engine.environments import base_archive, base_record
+from engine.environments.base_ingredients import recipe_of
 from engine.environments.base_record import (
     current_pins,
     keep_record,
@@ -20,7 +21,6 @@ from engine.environments.base_record import (
     load_base,
     make_current,
     read_base,
-    recipe_of,
     shipped_pins,
 )
 from engine.environments.debian import Pins, kept_path
