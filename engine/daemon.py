@@ -199,6 +199,7 @@ def run_tool(
     every path out. Raises EngineUnavailable when the engine refuses or ``timeout`` seconds pass.
     """
     from docker.errors import APIError, ImageNotFound
+    from docker.types import LogConfig
     from docker.types import Mount as DockerMount
     from requests.exceptions import RequestException
 
@@ -220,6 +221,7 @@ def run_tool(
             init=True,
             labels={LABEL: "tool"},
             **(settings or {}),
+            log_config=LogConfig(type="json-file", config={"max-size": "16m", "max-file": "1"}),
         )
         container.start()
         status = container.wait(timeout=timeout)

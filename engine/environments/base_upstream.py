@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from engine import harness
-from engine.daemon import Engine
+from engine.daemon import Engine, ignore_engine_errors, run_tool
 from engine.digests import bare
 from engine.environments import base_harness, images, layers
 from engine.environments.assemble import image_config, load
@@ -18,7 +18,7 @@ from engine.environments.base import held, hold_base, restore_layers
 from engine.environments.base_ingredients import recipe_of_origin
 from engine.environments.base_record import find_base, keep_record
 from engine.environments.layers import LayersMissing, layer_file, pack_tree
-from engine.environments.probing import find_python
+from engine.environments.probing import NOBODY, find_python
 from engine.environments.tars import Tree
 from engine.environments.upstream import Upstream
 from engine.environments.variables import variables_of
@@ -78,11 +78,30 @@ def build_on(
             config = image_config((*below, *above), environment=variables)
             base_id = load(config, (*below, *above), home, engine, progress, kind="base")
             layers.share_interpreter(stage.id, base_id, home)
+        try:
+            _check_harness(base_id, name, engine)
+        except EnvironmentFailed:
+            with ignore_engine_errors():
+                engine.client.api.remove_image(f"nbseal/base:{bare(base_id)[:12]}")
+            raise
         base = replace(stage, id=base_id, layers=(*below, *above), harness=wheels)
         keep_record(base, config, upstream, home)
     size = sum(layer.size for layer in base.layers)
     progress.say(f"Base {bare(base.id)[:12]} of {name}: Python {base.python} ({python.path}), {size / 1e6:.0f} MB.")
     return base
+
+
+def _check_harness(image: str, name: str, engine: Engine) -> None:
+    """EnvironmentFailed unless what executes notebooks runs there: wheels expect some libraries of any Linux."""
+    command = [f"{base_harness.PREFIX}/bin/python3", "-I", "-c", f"import {base_harness.NAME}.run"]
+    said = run_tool(engine, image, command, user=NOBODY, environment={"LD_PRELOAD": f"/{_STEADY}"})
+    if said.exit_code:
+        lines = said.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"]
+        why = "".join(char for char in lines[-1] if char.isprintable())[:300].rstrip(".")
+        raise EnvironmentFailed(
+            f"What executes notebooks does not run in {name}: {why}.",
+            "Wheels expect some libraries of any Linux (PEP 600), libstdc++ among them: take an image that has them.",
+        )
 
 
 def _additions(ours: Base, home: Home, engine: Engine, progress: Progress) -> Tree:

@@ -18,7 +18,7 @@ _OLDEST_GLIBC = (2, 28)
 #: Where images have it; the first is looked up along the image's own PATH.
 _PLACES = ("python3", "/usr/local/bin/python3", "/usr/bin/python3", "/opt/conda/bin/python3", "python")
 #: Nobody: a run's user is not root, and what only root can read does not serve.
-_NOBODY = "65534:65534"
+NOBODY = "65534:65534"
 _SECONDS = 120
 _MAX_ANSWER = 64 << 10
 _MUSL = ("/lib/ld-musl-x86_64.so.1", "/etc/alpine-release")
@@ -67,7 +67,7 @@ def _asked(image: str, python: str, folders: Sequence[str], engine: Engine) -> d
     """What one interpreter says of itself; None when there is none that answers."""
     source = Path(__file__).with_name("probe.py").read_text(encoding="utf-8")
     command = [python, "-I", "-B", "-c", source, *folders]
-    said: ToolResult = run_tool(engine, image, command, user=_NOBODY, timeout=_SECONDS)
+    said: ToolResult = run_tool(engine, image, command, user=NOBODY, timeout=_SECONDS)
     if said.exit_code or len(said.stdout) > _MAX_ANSWER:
         return None
     try:

@@ -64,7 +64,7 @@ def plain(tar: bytes) -> Packed:
 
 @cache
 def debian(suite: str) -> Packed:
-    """The root file system of a Debian release with its own python3."""
+    """The root file system of a Debian release with its own python3, and what wheels expect of any Linux (PEP 600)."""
     folder = find_home().root / "tests" / "foreign"
     folder.mkdir(parents=True, exist_ok=True)
     packed, said = folder / f"{suite}.tar.gz", folder / f"{suite}.diff-id"
@@ -75,7 +75,7 @@ def debian(suite: str) -> Packed:
             subprocess.run(
                 [
                     *("mmdebstrap", "--variant=essential", f"--mode={'auto' if os.geteuid() else 'unshare'}"),
-                    *("--include=python3", "--dpkgopt=force-unsafe-io", "--skip=check/qemu"),
+                    *("--include=python3,libstdc++6", "--dpkgopt=force-unsafe-io", "--skip=check/qemu"),
                     *(f"--dpkgopt=path-exclude=/usr/share/{part}/*" for part in ("doc", "man", "locale", "info")),
                     *("--customize-hook=rm -rf \"$1\"/var/lib/apt/lists/* \"$1\"/var/cache/apt/*", suite, str(tar)),
                 ],
@@ -90,6 +90,17 @@ def debian(suite: str) -> Packed:
     return Packed(GZIP, packed.read_bytes(), said.read_text())
 
 
+def program_of(layer: Packed, path: str) -> bytes:
+    """A file of a root file system."""
+    with tarfile.open(fileobj=io.BytesIO(layer.data), mode="r|gz") as archive:
+        for member in archive:
+            if member.name.removeprefix("./") == path:
+                content = archive.extractfile(member)
+                assert content is not None
+                return content.read()
+    raise FileNotFoundError(path)
+
+
 @dataclass(frozen=True)
 class Entry:
     """One entry of a layer."""
@@ -100,6 +111,7 @@ class Entry:
     mode: int = 0o644
     target: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+    owner: int = 0
 
 
 def tar_of(*entries: Entry) -> bytes:
@@ -108,14 +120,16 @@ def tar_of(*entries: Entry) -> bytes:
         for entry in entries:
             info = tarfile.TarInfo(entry.path)
             info.type, info.mode, info.linkname, info.size = entry.kind, entry.mode, entry.target, len(entry.content)
-            info.pax_headers = dict(entry.headers)
+            info.pax_headers, info.uid = dict(entry.headers), entry.owner
             if entry.kind == tarfile.CHRTYPE:
                 info.devmajor, info.devminor = 1, 3
             archive.addfile(info, io.BytesIO(entry.content))
     return output.getvalue()
 
 
-def config_of(layers: Sequence[Packed], *, env: Sequence[str] = (), platform: tuple[str, str] = ("linux", "amd64")) -> bytes:
+def config_of(
+    layers: Sequence[Packed], *, env: Sequence[str] = (), platform: tuple[str, str] = ("linux", "amd64")
+) -> bytes:
     return json.dumps(
         {
             "architecture": platform[1],
@@ -149,7 +163,8 @@ class Repository:
     def manifest(self, data: bytes, media_type: str, tag: str = "") -> str:
         """Its digest."""
         named = tag or digest_of(data)
-        done = self._pool.request("PUT", f"{self._base}/manifests/{named}", body=data, headers={**self._pool.headers, "Content-Type": media_type})  # fmt: skip
+        headers = {**self._pool.headers, "Content-Type": media_type}
+        done = self._pool.request("PUT", f"{self._base}/manifests/{named}", body=data, headers=headers)
         assert done.status == 201, done.data
         return digest_of(data)
 
