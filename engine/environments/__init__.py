@@ -63,8 +63,8 @@ __all__ = [
     "resolve",
     "restore_base",
     "runs_on",
-    "send_image",
     "search_path",
+    "send_image",
     "unpack_layer",
     "wheel_file",
 ]
