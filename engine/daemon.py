@@ -203,6 +203,8 @@ def run_tool(
     from docker.types import Mount as DockerMount
     from requests.exceptions import RequestException
 
+    # What runs there may be somebody else's, and print without end.
+    bounded = LogConfig(type="json-file", config={"max-size": "16m", "max-file": "1"})
     container = None
     try:
         container = engine.client.containers.create(
@@ -220,8 +222,7 @@ def run_tool(
             security_opt=["no-new-privileges"],
             init=True,
             labels={LABEL: "tool"},
-            **(settings or {}),
-            log_config=LogConfig(type="json-file", config={"max-size": "16m", "max-file": "1"}),
+            **{"log_config": bounded, **(settings or {})},
         )
         container.start()
         status = container.wait(timeout=timeout)

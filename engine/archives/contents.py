@@ -88,7 +88,8 @@ def bag_info(contents: Contents) -> list[tuple[str, str]]:
 
 
 _LEFT_OUT = {
-    "image": "the image itself; nbseal makes it again, bit for bit, of its wheels and Debian packages",
+    "image": "the image itself; nbseal makes it again, bit for bit, of its wheels and Debian packages, "
+    "or on the image of a registry that its base names",
     "wheels": "the wheels and Debian packages that the image was made of",
     "inputs": "the kept input files; a rerun needs the files with the digests in inputs.json",
 }

@@ -136,9 +136,8 @@ class _Sender:
                 continue
             if not has_image(self._work.image.id, engine):
                 raise EnvironmentFailed(
-                    f"The engine of {self._work.host} loaded the image under another id than {self._work.image.id}.",
-                    "nbseal needs an engine that identifies images by their config: Docker with its own image store "
-                    '(not "containerd-snapshotter"), or Podman.',
+                    f"The engine of {self._work.host} loaded the image as another one than {self._work.image.id}.",
+                    "docs/reference/engines.md says which engines were tried.",
                 )
             return
         raise EnvironmentFailed(

@@ -14,7 +14,7 @@ LONGEST = 8192
 #: What steers Python, its kernel or the loader, leads to servers, or belongs to the run: it would contradict the seal,
 #: or a spec that does not name it. GPUs are the run's request, and not the image's.
 _NEVER = re.compile(
-    r"(PYTHON|PIP|UV|NBSEAL|JUPYTER|IPYTHON|DOCKER)(_?[A-Z0-9_]*)|JPY_.*|VIRTUAL_ENV.*|BASH_.*|ENV|HOME|HOSTNAME|PWD|"
+    r"(PYTHON|NBSEAL|IPYTHON|VIRTUAL_ENV)\w*|(PIP|UV|JUPYTER|JPY|DOCKER|BASH)_\w*|ENV|HOME|HOSTNAME|PWD|"
     r"LD_(?!LIBRARY_PATH$).*|[A-Za-z]+_(proxy|PROXY)|(NVIDIA|CUDA)_VISIBLE_DEVICES"
 )
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,200}")

@@ -75,7 +75,7 @@ def _layer(
 def _manifest(client: registry.Client, named: str) -> bytes:
     found = client.manifest(named, accept=environments.ACCEPT)
     if found is None:
-        raise client.unknown()
+        raise BadInput(f"There is no {client.reference.image}.", client.unknown().hint)
     return found
 
 

@@ -91,7 +91,7 @@ def test_a_base_survives_its_own_json(base: Base, tmp_path: Path) -> None:
         ("python", "3.11.2; rm"),
         ("glibc", "new"),
         ("layers", []),
-        ("layers", [{"diff_id": "sha256:" + "0" * 64, "size": 1, "of": "x"}] * 21),
+        ("layers", [{"diff_id": "sha256:" + "0" * 64, "size": 1, "of": "x"}] * (MAX_LAYERS + 1)),
         ("layers", [{"diff_id": "sha256:" + "0" * 64, "size": -1, "of": "x"}]),
         ("layers", [{"diff_id": "sha256:" + "0" * 64, "size": 1, "of": "\x1b[2J"}]),
         ("packages", [{"name": "a"}]),
