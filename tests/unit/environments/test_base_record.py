@@ -15,6 +15,7 @@ from engine.digests import bare, sha256_bytes
 from engine.environments import base_archive, base_record
 from engine.environments.base_ingredients import recipe_of
 from engine.environments.base_record import (
+    MAX_LAYERS,
     current_pins,
     keep_record,
     list_bases,
