@@ -124,8 +124,7 @@ def _check(image: Image, source: Source, engine: Engine) -> None:
             api.remove_image(f"nbseal/image:{tag}")
         raise VerificationFailed(
             f"What {engine.host} fetched from {source.registry} is the image {found[:80]}, not {image.id}.",
-            "It was removed there. nbseal needs an engine that identifies images by their config: Docker with its own "
-            'image store (not "containerd-snapshotter"), or Podman.',
+            f"It was removed there. See `nbseal hosts check {engine.host}`, and who may write to that repository.",
         )
 
 

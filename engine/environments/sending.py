@@ -136,8 +136,8 @@ class _Sender:
                 continue
             if not has_image(self._work.image.id, engine):
                 raise EnvironmentFailed(
-                    f"The engine of {self._work.host} loaded the image as another one than {self._work.image.id}.",
-                    "docs/reference/engines.md says which engines were tried.",
+                    f"The engine of {self._work.host} made no image of it, or another one than {self._work.image.id}.",
+                    f"See `nbseal hosts check {self._work.host}`.",
                 )
             return
         raise EnvironmentFailed(
