@@ -105,7 +105,7 @@ class Client:
             reply.close()
             raise EnvironmentFailed(
                 f"{self.reference.registry} no longer has the content {digest} of {self.reference}.",
-                "It was removed there; have the run pushed again.",
+                "It was removed there; have it pushed again.",
             )
         raise self.refused(reply, "give content")
 

@@ -16,7 +16,7 @@ from engine.registry.transport import Broken, Reply
 
 _CHUNK = 1 << 20
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,15})-[0-9]{1,15}/(?:[0-9]{1,15}|\*)")
-_HINT = "Nothing of it entered the home. Whoever pushed the run can push it again to another repository."
+_HINT = "Nothing of it entered the home. Whoever pushed it can push it again to another repository."
 
 
 def download(client: Client, digest: str, size: int, path: Path, what: str, advance: Callable[[int], None]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import json
 import random
 import tarfile
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from engine.environments.layers import (
     LayersMissing,
+    _take,
     find_damaged,
     has_layer,
     layer_file,
@@ -22,8 +24,10 @@ from engine.environments.layers import (
 )
 from engine.environments.tars import Link, Program
 from engine.errors import EnvironmentFailed
-from engine.model import Layer
+from engine.model import Layer, Wheel
 from engine.settings import SOURCE_DATE_EPOCH, Home
+
+WHEEL = Wheel("w", "1", "w-1-py3-none-any.whl", "sha256:" + "7" * 64, 9)
 
 
 @pytest.fixture
@@ -162,3 +166,52 @@ def test_what_a_killed_process_left_is_removed(home: Home) -> None:
     (left / "big.tar").write_bytes(b"x")
     normalise_tar(io.BytesIO(tar([entry("a")])), home, "test")
     assert not left.exists()
+
+
+# --- what a packer says that somebody else's Python ran ---------------------------------------
+
+
+@pytest.fixture
+def output(home: Home, tmp_path: Path) -> Path:
+    home.layers.mkdir(parents=True)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "apart").mkdir()
+    return tmp_path / "out"
+
+
+def _answer(output: Path, answer: object) -> None:
+    (output / f"{WHEEL.sha256[7:]}.json").write_text(json.dumps(answer))
+
+
+def test_what_it_packed_is_copied_and_hashed(home: Home, output: Path) -> None:
+    data = b"tar" * 100
+    (output / f"{WHEEL.sha256[7:]}.tar").write_bytes(data)
+    _answer(output, {"diff_id": f"sha256:{hashlib.sha256(data).hexdigest()}", "size": len(data)})
+    with (output / f"{WHEEL.sha256[7:]}.tar").open("r+b") as still_open:
+        layer = _take(WHEEL, output, home, output.parent / "apart")
+        still_open.write(b"xxx")
+    assert layer_file(layer, home).read_bytes() == data
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {}, [], "x", {"diff_id": 1, "size": "2"}, {"diff_id": "sha256:" + "0" * 64, "size": 4},
+        {"diff_id": "../../../evil", "size": 4}, {"diff_id": f"sha256:{hashlib.sha256(b'evil').hexdigest()}", "size": 5},
+    ],
+)  # fmt: skip
+def test_an_answer_that_lies_puts_nothing_into_the_home(answer: object, home: Home, output: Path) -> None:
+    (output / f"{WHEEL.sha256[7:]}.tar").write_bytes(b"evil")
+    _answer(output, answer)
+    with pytest.raises(EnvironmentFailed):
+        _take(WHEEL, output, home, output.parent / "apart")
+    assert not list(home.layers.iterdir())
+
+
+def test_a_link_to_a_file_of_this_machine_is_not_followed(home: Home, output: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"secret")
+    _answer(output, {"diff_id": f"sha256:{hashlib.sha256(b'secret').hexdigest()}", "size": 6})
+    (output / f"{WHEEL.sha256[7:]}.tar").symlink_to(tmp_path / "secret")
+    with pytest.raises(EnvironmentFailed):
+        _take(WHEEL, output, home, tmp_path / "apart")
+    assert not list(home.layers.iterdir())
