@@ -197,7 +197,8 @@ def test_what_it_packed_is_copied_and_hashed(home: Home, output: Path) -> None:
     "answer",
     [
         {}, [], "x", {"diff_id": 1, "size": "2"}, {"diff_id": "sha256:" + "0" * 64, "size": 4},
-        {"diff_id": "../../../evil", "size": 4}, {"diff_id": f"sha256:{hashlib.sha256(b'evil').hexdigest()}", "size": 5},
+        {"diff_id": "../../../evil", "size": 4},
+        {"diff_id": f"sha256:{hashlib.sha256(b'evil').hexdigest()}", "size": 5},
     ],
 )  # fmt: skip
 def test_an_answer_that_lies_puts_nothing_into_the_home(answer: object, home: Home, output: Path) -> None:
