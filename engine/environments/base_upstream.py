@@ -17,7 +17,8 @@ from engine.environments.assemble import image_config, load
 from engine.environments.base import held, hold_base, restore_layers
 from engine.environments.base_ingredients import recipe_of_origin
 from engine.environments.base_record import find_base, keep_record
-from engine.environments.layers import LayersMissing, layer_file, pack_tree
+from engine.environments.layers import LayersMissing, layer_file, merge_layers, pack_tree
+from engine.environments.library import pack_library
 from engine.environments.probing import NOBODY, find_python
 from engine.environments.tars import Tree
 from engine.environments.upstream import Upstream
@@ -33,6 +34,7 @@ _FOLDERS = ("project", "run/nbseal", "home/nbseal")
 #: What the image must not have: folders that are ours alone, and links on the way to these or to mounts.
 _OURS = (images.PREFIX, base_harness.PREFIX, "/usr/local/lib/nbseal", *(f"/{name}" for name in _FOLDERS))
 _MAX_STEADY = 1 << 20
+_ADDED = "what nbseal adds"
 
 
 def find_built(manifest: str, home: Home, engine: Engine, progress: Progress) -> Base | None:
@@ -59,8 +61,11 @@ def build_on(
     with locked(home.bases / ".lock"):
         with held(own, "rootfs", variables, home, engine, progress) as image:
             python = find_python(image, name, _OURS, engine)
+            library = pack_library(image, python, home, engine, progress)
         origin = replace(origin, python=python.path)
-        added = pack_tree(_additions(ours, home, engine, progress), home, "what nbseal adds")
+        added = pack_tree(_additions(ours, home, engine, progress), home, _ADDED)
+        if library is not None:
+            added = merge_layers([added, library], home, _ADDED)
         below = (*own, added)
         with held(below, "stage", variables, home, engine, progress) as image:
             stage = Base(

@@ -32,8 +32,8 @@ _MOST_SECONDS = 3600
 _MAX_ANSWER = 1 << 20
 #: Told of a group's number and layer, whose tar is in the home.
 Ready = Callable[[int, Layer], None]
-_PACKER = ("-S", "-s", "-B", "-W", "ignore", "-m", "packing")
-_ENVIRONMENT = {
+PACKER = ("-S", "-s", "-B", "-W", "ignore", "-m", "packing")
+PACKING = {
     "PYTHONHASHSEED": "0",
     "PYTHONPATH": "/nbseal",
     "LC_ALL": "C.UTF-8",
@@ -173,8 +173,8 @@ def _identify(base: Base, home: Home, engine: Engine) -> str:
     path = _interpreter_file(base.id, home)
     known = _read_json(path)
     if known is None:
-        command = [base.interpreter, *_PACKER, "identify"]
-        result = run_tool(engine, base.id, command, mounts=_program(), environment=_ENVIRONMENT)
+        command = [base.interpreter, *PACKER, "identify"]
+        result = run_tool(engine, base.id, command, mounts=program(), environment=PACKING)
         if result.exit_code:
             raise EnvironmentFailed(
                 f"The Python of {base.id} does not run: {_last_line(result.stderr)}.",
@@ -208,7 +208,7 @@ def _pack(
     listed = [{"sha256": bare(wheel.sha256), "filename": wheel.filename} for wheel in ordered]
     write_json(request, {"prefix": prefix, "mtime": SOURCE_DATE_EPOCH, "wheels": listed})
     mounts = [
-        *_program(),
+        *program(),
         Mount(request.absolute(), "/request.json"),
         Mount(home.wheels.absolute(), "/wheels"),
         Mount(output.absolute(), "/out", writable=True),
@@ -224,8 +224,8 @@ def _pack(
                     advance(1)
 
         with _repeating(take_finished):
-            command = [base.interpreter, *_PACKER, "/request.json", "/out"]
-            result = run_tool(engine, base.id, command, mounts=mounts, environment=_ENVIRONMENT, timeout=_MOST_SECONDS)
+            command = [base.interpreter, *PACKER, "/request.json", "/out"]
+            result = run_tool(engine, base.id, command, mounts=mounts, environment=PACKING, timeout=_MOST_SECONDS)
         take_finished()
     if result.exit_code or left:
         raise EnvironmentFailed(f"Packing layers failed: {_last_line(result.stderr)}.")
@@ -254,12 +254,12 @@ def _take(wheel: Wheel, output: Path, home: Home, apart: Path | None) -> Layer:
     layer = Layer(str(answer.get("diff_id")), size if isinstance(size, int) else 0, _name_group([wheel]))
     packed = output / f"{bare(wheel.sha256)}.tar"
     if apart is not None:
-        packed = _proven(packed, layer, apart)
+        packed = proven(packed, layer, apart)
     packed.rename(layer_file(layer, home))
     return layer
 
 
-def _proven(packed: Path, layer: Layer, folder: Path) -> Path:
+def proven(packed: Path, layer: Layer, folder: Path) -> Path:
     """A copy that nobody else has open, and that is what was said of it."""
     copy = folder / f"{secrets.token_hex(8)}.tar"
     try:
@@ -277,7 +277,7 @@ def wheel_file(wheel: Wheel, home: Home) -> Path:
     return home.wheels / bare(wheel.sha256) / wheel.filename
 
 
-def _program() -> list[Mount]:
+def program() -> list[Mount]:
     """The packer's files one by one, without the bytecode that this machine's Python may keep beside them."""
     folder = Path(__file__).resolve().with_name("packing")
     return [Mount(file, f"/nbseal/packing/{file.name}") for file in sorted(folder.glob("*.py"))]

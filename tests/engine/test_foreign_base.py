@@ -56,6 +56,7 @@ LAYER = tar_of(
     Entry("usr/share/zoneinfo/.wh..wh..opq", b""),
     Entry("etc/skel/.wh..wh..opq", b""),
     Entry("etc/skel/new", b"new"),
+    Entry("usr/lib/python3.13/json/__pycache__/.wh..wh..opq", b""),
 )
 DROPPED = ("NVIDIA_VISIBLE_DEVICES", "PYTHONPATH", "NBSEAL_TRACE", "https_proxy")
 CELL = f"""
@@ -68,6 +69,8 @@ print("raised", subprocess.check_output(["/opt/raised", "-I", "-c", "import os; 
 print("mode", oct(os.stat("/opt/raised").st_mode), os.stat("/opt/raised").st_uid, os.stat("/opt/tool/null").st_rdev)
 for name in ("CUDA_HOME", "LD_LIBRARY_PATH", "PATH", "TZ", *DROPPED):
     print(name, os.environ.get(name))
+import json.decoder as module
+print("compiled", open(module.__cached__, "rb").read(8)[4:], module.__cached__)
 print("clock", __import__("time").time())
 print("loss:", 0.5)
 """
@@ -183,6 +186,7 @@ def test_a_run_on_it_and_all_that_happens_to_runs(
     assert said["LD_LIBRARY_PATH"] == "/usr/local/cuda/lib64"
     assert said["PATH"] == "/opt/kernel/bin:/opt/tool/bin:/usr/local/bin:/usr/bin:/bin"
     assert said["TZ"] == "UTC"
+    assert said["compiled"].startswith("b'\\x01\\x00\\x00\\x00' /usr/lib/python3.13/json/")  # PEP 552, unchecked
     assert said["clock"].startswith("17356896")  # held by what was compiled for Debian's base
     assert {said[name] for name in DROPPED} == {"None"}
 

@@ -1,5 +1,7 @@
 """``python3 -m packing REQUEST OUTPUT`` packs wheels; ``python3 -m packing identify`` says which Python does it.
 
+``python3 -m packing library OUTPUT`` packs the bytecode of its standard library that is not there.
+
 Each distribution is packed by a process of its own, forked from one that compiled nothing before:
 marshal writes a reference for whatever has more than one owner, so that strings that another module
 left interned would change the bytes. A layer therefore depends on the wheel and the interpreter alone.
@@ -10,16 +12,22 @@ from __future__ import annotations
 import gc
 import hashlib
 import importlib.util
+import io
 import json
 import os
 import re
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
-from .layer import Damaged, pack
-from .layout import Refused
+from .layer import Damaged, bytecode, pack, write_items
+from .layout import LARGEST_SOURCE, Item, Refused
+from .tarwriter import TarWriter
 
+#: Folders of the library that are not it, or that no notebook imports.
+OTHERS = {"site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "__pycache__"}
+MTIME = 315532800  # 1980-01-01, as in all that nbseal packs
 WHEELS = "/wheels"  # <sha256>/<file name>, as in the home
 
 
@@ -50,6 +58,28 @@ def pack_one(request: dict[str, Any], wheel: dict[str, str], output: Path) -> No
     except (OSError, MemoryError) as error:
         answer = {"failed": str(error) or type(error).__name__}
     write_answer(output, sha256, answer)
+
+
+def pack_library(output: Path) -> None:
+    """Leave ``library.tar`` and ``library.json`` in ``output``: bytecode for the modules that have none.
+
+    Images are often made without any, and a sealed run could keep none: each would compile the library anew.
+    """
+    library = Path(os.path.realpath(os.__file__)).parent
+    found = {}
+    for path in sorted(library.rglob("*.py")):
+        inside = path.relative_to(library).parts
+        cached = importlib.util.cache_from_source(str(path), optimization="")
+        if OTHERS.intersection(inside) or not path.is_file() or Path(cached).exists():
+            continue
+        if os.access(path, os.R_OK) and path.stat().st_size <= LARGEST_SOURCE:
+            found[cached] = bytecode(path.read_bytes(), str(path))
+    items = {path: Item(code) for path, code in found.items() if code is not None}
+    with (output / "library.tar").open("xb") as file, zipfile.ZipFile(io.BytesIO(), "w") as nothing:
+        tar = TarWriter(file, MTIME)
+        write_items(nothing, items, tar)
+        answer = {"diff_id": tar.finish(), "size": tar.size, "count": len(items)}
+    write_answer(output, "library", answer)
 
 
 def write_answer(output: Path, sha256: str, answer: dict[str, Any]) -> None:
@@ -93,5 +123,8 @@ def main(request_file: str, output_folder: str) -> int:
 if __name__ == "__main__":
     if sys.argv[1:] == ["identify"]:
         print(json.dumps(identify()))
+    elif sys.argv[1:2] == ["library"]:
+        gc.disable()
+        pack_library(Path(sys.argv[2]))
     else:
         sys.exit(main(*sys.argv[1:]))
