@@ -57,7 +57,7 @@ def run(request: Request, home: Home, progress: Progress, on_event: OnEvent) -> 
         given = gpus.planned(asked, link.engine) if asked else None
         base, lock = environment.resolve(request.notebook, declared, request.wanted, home, engine, progress)
         if given is not None:
-            environments.ensure_base(home, link.engine, progress)  # to ask them from
+            environments.restore_base(base, home, link.engine, progress)  # to ask them from
             given = gpus.granted(given, base, lock, link.engine, progress)
         image = environment.assemble(base, lock, home, engine, progress)
         spec = Spec(
