@@ -97,7 +97,7 @@ def parse_event(line: bytes) -> Json | None:
         return None
     if "duration" in fields and not 0 <= event["duration"] <= _MAX_DURATION:
         return None
-    if "value" in fields and not (MEASURED.fullmatch(event["name"]) and 0 <= event["value"] <= _MAX_VALUE):
+    if event["event"] == "measured" and not (MEASURED.fullmatch(event["name"]) and 0 <= event["value"] <= _MAX_VALUE):
         return None
     if len(event.get("status", "")) > _MAX_STATUS or len(event["time"]) > _MAX_STATUS:
         return None

@@ -28,6 +28,22 @@ def test_only_the_fields_of_the_kind_pass() -> None:
 @pytest.mark.parametrize(
     "data",
     [
+        line("started", protocol=2, cells=3),
+        line("cell_started", cell=0),
+        line("output", cell=0, output={"output_type": "stream", "name": "stdout", "text": "x"}),
+        line("cell_done", cell=0, status="ok", duration=0.5),
+        line("error", cell=0, name="ValueError", value="no", traceback="..."),
+        line("measured", name="gpu/0/memory_peak", value=5),
+        line("finished", status="completed", reason="", limit=""),
+    ],
+)
+def test_every_kind_passes_as_it_is(data: bytes) -> None:
+    assert parse_event(data) == json.loads(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
         b"",
         b"\xff\xfe",
         b"not json",
