@@ -19,7 +19,8 @@ demo: setup ## run the examples, and one of them again from its record
 
 test: lint ## everything that must pass
 	@scripts/setup tests
-	@$(PYTHON) -m pytest -q tests/unit tests/engine
+	@$(PYTHON) -m pytest -q --numprocesses=auto tests/unit
+	@$(PYTHON) -m pytest -q tests/engine
 
 test-engines: ## the tests about engines against several of them: make test-engines ENGINES="docker-sid podman"
 	@scripts/setup engines
@@ -34,7 +35,7 @@ lint: ## style, types, the direction of imports
 
 unit: ## tests that start no process
 	@scripts/setup python
-	@$(PYTHON) -m pytest -q tests/unit
+	@$(PYTHON) -m pytest -q --numprocesses=auto tests/unit
 
 engine: ## tests against the real container engine
 	@scripts/setup tests
