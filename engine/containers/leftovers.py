@@ -9,7 +9,6 @@ from typing import Any
 from engine.daemon import LABEL, Engine
 
 _KINDS = ("run", "courier", "volume")
-_IN_USE = 409
 
 
 @dataclass(frozen=True)
@@ -59,15 +58,12 @@ def remove_cache(engine: Engine) -> tuple[Item, ...]:
     inputs = api.volumes(filters={"label": f"{LABEL}=input"})["Volumes"] or []
     found = [(Item("input", volume["Name"]), api.remove_volume, volume["Name"]) for volume in inputs]
     for image in api.images(filters={"label": LABEL}):
-        for tag in image["RepoTags"] or [image["Id"]]:
+        # Docker 20.10 has a word for no tag.
+        for tag in [tag for tag in image["RepoTags"] or () if tag != "<none>:<none>"] or [image["Id"]]:
             found.append((Item("image", tag), api.remove_image, tag))
     removed = []
     for item, remove, name in found:
-        try:
+        with suppress(APIError):  # in use, or gone meanwhile
             remove(name)
-        except APIError as error:
-            if error.response is None or error.response.status_code not in (404, _IN_USE):
-                raise
-        else:
             removed.append(item)
     return tuple(removed)

@@ -167,6 +167,8 @@ class GpuMachine:
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
+                    # Without a bridge of its own, it would take away the one that another engine has here.
+                    *("unshare", "--net"),
                     *(
                         program,
                         "-H",

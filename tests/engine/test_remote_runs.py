@@ -170,7 +170,7 @@ def test_a_frozen_link_loses_nothing(far: Machine, begin: Begin, fresh_home: Hom
     begun = begin(SLOW)
     begun.wait_for("step 2")
     far.freeze()
-    time.sleep(35)
+    time.sleep(24)
     far.thaw()
     found = begun.done()
     assert found["status"] == "completed"
