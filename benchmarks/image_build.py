@@ -32,9 +32,9 @@ from engine.daemon import LABEL, Engine
 from engine.digests import bare
 from engine.environments.assemble import archive, image_config, load
 from engine.environments.layers import layer_file, pack_tree, share_interpreter, wheel_file
-from engine.model import Base, Image, Lock, Requirements, Wheel
 from engine.progress import Silent
 from engine.settings import Home, find_home
+from engine.software import Base, Image, Lock, Requirements, Wheel
 
 REQUIREMENTS = ("numpy", "pandas", "scikit-learn", "matplotlib")
 SMALL = "tabulate"

@@ -18,9 +18,9 @@ from benchmarks.timing import Pair, spread
 from engine import daemon, environments, pipeline
 from engine.hosts import Host
 from engine.link import Link
-from engine.model import Base, Image, Requirements
 from engine.progress import Silent
 from engine.settings import Home, find_home
+from engine.software import Base, Image, Requirements
 from tests.engine.machines import Machine, machine
 
 ROUNDS = 3

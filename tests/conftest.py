@@ -23,9 +23,9 @@ from hypothesis import HealthCheck, settings
 from engine import daemon, environments
 from engine.errors import EnvironmentFailed
 from engine.files import remove_tree
-from engine.model import Base, Requirements
 from engine.progress import Silent
 from engine.settings import Home, find_home
+from engine.software import Base, Requirements
 
 # How fast examples are made says something of the machine, which others use too, and nothing of nbseal.
 settings.register_profile("nbseal", deadline=None, suppress_health_check=[HealthCheck.too_slow])

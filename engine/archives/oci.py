@@ -13,7 +13,8 @@ from pathlib import Path
 from engine.archives import layout
 from engine.archives.members import Member, of_bytes, of_file
 from engine.digests import bare, canonical_json, sha256_bytes
-from engine.model import Image, Json, Layer
+from engine.model import Json
+from engine.software import Image, Layer
 
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar"

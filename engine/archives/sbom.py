@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 from engine.digests import bare
-from engine.model import Base, DebianPackage, Json, Origin, Wheel
+from engine.model import Json
+from engine.software import Base, DebianPackage, Origin, Wheel
 
 _NAMESPACE = uuid.UUID("6ba7b811-9dad-11d1-80b4-00c04fd430c8")  # URLs, RFC 9562
 

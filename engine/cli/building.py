@@ -8,8 +8,8 @@ from engine import pipeline
 from engine.cli.terminal import Terminal, print_json, say, size_text, table
 from engine.digests import bare
 from engine.errors import BadInput
-from engine.model import Base
 from engine.settings import find_home
+from engine.software import Base
 
 
 def lock(notebook: Path, wanted: pipeline.Wanted, *, as_json: bool) -> int:

@@ -16,8 +16,8 @@ from engine.environments.lockfile import marker_environment, parse_lock
 from engine.environments.recorded import check_wheels
 from engine.errors import BadInput, EnvironmentFailed, VerificationFailed
 from engine.files import read_regular
-from engine.model import Base, Image, Layer, Wheel
 from engine.settings import Home
+from engine.software import Base, Image, Layer, Wheel
 
 _HINT = "The archive was damaged or forged; take it from where it was made."
 

@@ -19,9 +19,9 @@ from engine.digests import bare, sha256_bytes
 from engine.environments.imagefolder import blob_path, documents
 from engine.environments.layers import LayersMissing, find_damaged, has_layer, layer_file
 from engine.errors import EnvironmentFailed
-from engine.model import Layer
 from engine.progress import Progress
 from engine.settings import SOURCE_DATE_EPOCH, Home
+from engine.software import Layer
 
 _CHUNK = 1 << 17  # each is copied twice on its way: larger ones would not stay in the processor's cache
 _MOST_COMPARED = 200  # images whose layers are asked for before a load

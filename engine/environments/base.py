@@ -35,9 +35,9 @@ from engine.environments.debian import Pins, fetch_packages, find_mirrors, resol
 from engine.environments.variables import variables_of
 from engine.errors import EnvironmentFailed
 from engine.files import locked, write_json
-from engine.model import Base, Layer
 from engine.progress import Progress
 from engine.settings import Home
+from engine.software import Base, Layer
 
 __all__ = ["build_base", "ensure_base", "hold_base", "list_bases", "load_base"]
 

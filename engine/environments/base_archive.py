@@ -38,9 +38,9 @@ from engine.environments.layers import layer_file, wheel_file
 from engine.environments.upstream import CONFIG, INDEX, MANIFEST, Upstream
 from engine.errors import BadInput, EnvironmentFailed, VerificationFailed
 from engine.files import locked, remove_tree
-from engine.model import Base
 from engine.progress import Progress
 from engine.settings import SOURCE_DATE_EPOCH, Home
+from engine.software import Base
 
 _CHUNK = 1 << 20
 _NO_BASE = "Take the file that `nbseal base export` wrote, whole and unchanged."

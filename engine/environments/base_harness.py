@@ -19,9 +19,9 @@ from engine.environments.layers import merge_layers, pack_tree, pack_wheels
 from engine.environments.lockfile import make_lock, marker_environment, parse_lock
 from engine.environments.wheels import fetch
 from engine.files import write_atomic
-from engine.model import Base, Layer, Wheel
 from engine.progress import Progress
 from engine.settings import SOURCE_DATE_EPOCH, Home
+from engine.software import Base, Layer, Wheel
 
 PREFIX = "/opt/harness"
 NAME = "nbseal_harness"

@@ -9,8 +9,8 @@ from engine.digests import digest_of, sha256_bytes
 from engine.environments import layers
 from engine.environments.lockfile import minor
 from engine.errors import EnvironmentFailed
-from engine.model import DebianPackage
 from engine.settings import resources
+from engine.software import DebianPackage
 
 #: Part of every recipe: raise it when any base_*.py makes other bytes than before of the same ingredients.
 LAYOUT = 2

@@ -9,7 +9,7 @@ from engine.digests import bare, sha256_bytes
 from engine.environments.upstream import Upstream, read_upstream
 from engine.environments.variables import kept_variables
 from engine.errors import VerificationFailed
-from engine.model import Base, Origin
+from engine.software import Base, Origin
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _REFERENCE = re.compile(r"[A-Za-z0-9.:\[\]-]{1,200}/[a-z0-9._/-]{1,255}@sha256:[0-9a-f]{64}")

@@ -20,9 +20,9 @@ from typing import Any
 from engine.daemon import LABEL, Engine, ignore_engine_errors
 from engine.environments.layers import normalise_tar
 from engine.errors import EngineUnavailable, EnvironmentFailed
-from engine.model import Layer
 from engine.progress import Progress
 from engine.settings import Home
+from engine.software import Layer
 
 #: Path to the archive that holds it and its entry there.
 Entries = dict[str, tuple[tarfile.TarFile, tarfile.TarInfo]]

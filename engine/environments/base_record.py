@@ -22,8 +22,9 @@ from engine.environments.grouping import MOST_LAYERS, SHARED
 from engine.environments.upstream import CONFIG, INDEX, MANIFEST, Upstream
 from engine.errors import BadInput, EnvironmentFailed, VerificationFailed
 from engine.files import json_bytes, read_regular, write_atomic, write_json
-from engine.model import Base, Json, Layer, Origin, Wheel
+from engine.model import Json
 from engine.settings import PLATFORM, Home, resources
+from engine.software import Base, Layer, Origin, Wheel
 
 MAX_RECORD_BYTES = 4 << 20
 #: An empty file beside the record of a base that came with archived runs. Such a base serves to repeat these; that it

@@ -19,9 +19,9 @@ from engine.digests import bare
 from engine.environments.debian import ARCHITECTURE
 from engine.environments.layers import normalise_tar
 from engine.errors import EnvironmentFailed
-from engine.model import DebianPackage, Layer
 from engine.progress import Progress
 from engine.settings import SOURCE_DATE_EPOCH, Home
+from engine.software import DebianPackage, Layer
 
 #: /bin and the like are links into /usr (Debian's merged /usr); it must be so before anything is unpacked.
 _MERGED_USR = 'cd "$1" && for name in bin sbin lib lib64; do mkdir -p "usr/$name" && ln -s "usr/$name" "$name"; done'

@@ -25,9 +25,9 @@ from engine.environments.upstream import Upstream
 from engine.environments.variables import variables_of
 from engine.errors import EnvironmentFailed
 from engine.files import locked
-from engine.model import Base, Layer, Origin
 from engine.progress import Progress
 from engine.settings import Home
+from engine.software import Base, Layer, Origin
 
 _STEADY = "usr/local/lib/nbseal/steady.so"
 _FOLDERS = ("project", "run/nbseal", "home/nbseal")

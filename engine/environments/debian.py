@@ -24,9 +24,10 @@ from urllib.parse import quote
 from engine.digests import PREFIX, bare, sha256_bytes
 from engine.errors import BadInput, EnvironmentFailed
 from engine.files import write_atomic
-from engine.model import DebianPackage, Json
+from engine.model import Json
 from engine.progress import Progress
 from engine.settings import Home
+from engine.software import DebianPackage
 
 if TYPE_CHECKING:
     import requests

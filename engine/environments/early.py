@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from engine.daemon import LABEL, Engine, ignore_engine_errors
 from engine.digests import bare
 from engine.environments.assemble import Earlier, count_held, image_config, load, skips_layers
-from engine.model import Layer
 from engine.progress import Silent
 from engine.settings import Home
+from engine.software import Layer
 
 #: Bytes that are worth a load of their own: each costs the engine as much time as ten megabytes more.
 _WORTH = 64 << 20

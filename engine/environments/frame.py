@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.environments.tars import Link, Tree
-from engine.model import Base
+from engine.software import Base
 
 
 def frame(prefix: str, base: Base) -> Tree:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from engine.model import Wheel
+from engine.software import Wheel
 
 #: Docker refuses a 126th layer; containers with fewer have room for what an engine or a user adds.
 MOST_LAYERS = 100

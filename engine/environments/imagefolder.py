@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from engine.digests import bare, canonical_json, sha256_bytes
-from engine.model import Json, Layer
+from engine.model import Json
+from engine.software import Layer
 
 _MEDIA = "application/vnd.oci.image"
 

@@ -23,9 +23,9 @@ from engine.environments.layers import (
 from engine.environments.variables import variables_of
 from engine.errors import EnvironmentFailed
 from engine.files import write_json
-from engine.model import Base, Image, Layer, Wheel
 from engine.progress import Progress
 from engine.settings import Home
+from engine.software import Base, Image, Layer, Wheel
 
 PREFIX = "/opt/kernel"
 _IMAGE_ID = re.compile(r"sha256:[0-9a-f]{64}")

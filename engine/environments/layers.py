@@ -22,9 +22,9 @@ from engine.digests import bare, digest_of, sha256_file
 from engine.environments import tars
 from engine.errors import EnvironmentFailed
 from engine.files import locked, open_regular, read_regular, remove_tree, write_atomic, write_json
-from engine.model import Base, Layer, Wheel
 from engine.progress import Progress
 from engine.settings import SOURCE_DATE_EPOCH, Home
+from engine.software import Base, Layer, Wheel
 
 #: Part of every key: raise it when packing/ or tars.py write other bytes than before.
 LAYOUT = 3

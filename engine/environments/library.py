@@ -9,9 +9,9 @@ from engine.environments.layers import PACKER, PACKING, layer_file, program, pro
 from engine.environments.probing import Python
 from engine.errors import EnvironmentFailed
 from engine.files import read_regular
-from engine.model import Layer
 from engine.progress import Progress
 from engine.settings import Home
+from engine.software import Layer
 
 _MAX_ANSWER = 64 << 10
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from engine.digests import PREFIX
 from engine.errors import EnvironmentFailed
-from engine.model import Base, Distribution, Lock
+from engine.software import Base, Distribution, Lock
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement

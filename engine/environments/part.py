@@ -23,8 +23,8 @@ from engine.environments.assemble import (
 )
 from engine.environments.images import known_layers
 from engine.environments.layers import LayersMissing, has_layer
-from engine.model import Image, Layer
 from engine.settings import Home
+from engine.software import Image, Layer
 
 #: A part ends with the first layer after so many bytes or seconds: each costs the engine as much as ten megabytes more.
 _ENOUGH, _LONG = 64 << 20, 10.0

@@ -18,9 +18,9 @@ from engine.environments.reasons import resolve_failed
 from engine.environments.uvtool import choose_files
 from engine.environments.wheels import fetch
 from engine.errors import EnvironmentFailed
-from engine.model import Base, Image
 from engine.progress import Progress
 from engine.settings import Home, resources
+from engine.software import Base, Image
 
 #: Folders of the host stand under it, at their own paths, so that an index's relative links lead where they should.
 _HOST = "/host"

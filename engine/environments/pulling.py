@@ -11,8 +11,8 @@ from engine.digests import bare
 from engine.environments.assemble import has_image
 from engine.errors import EngineUnavailable, EnvironmentFailed, NbsealError, VerificationFailed
 from engine.link import Link
-from engine.model import Image, Layer
 from engine.progress import Progress
+from engine.software import Image, Layer
 
 #: What engines say of a pull, and what that means; "{}" are the host and the registry.
 _REASONS = (

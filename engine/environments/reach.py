@@ -7,9 +7,9 @@ import os
 from engine.environments.indexes import read_indexes
 from engine.environments.question import Question
 from engine.environments.uvtool import solve_with_uv
-from engine.model import Base
 from engine.progress import Silent
 from engine.settings import Home
+from engine.software import Base
 
 #: Stands for a base before there is one: what the shipped pins give.
 _NOMINAL = Base("", "3.11.2", "2.36", (), (), (), 0, "")

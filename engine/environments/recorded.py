@@ -20,9 +20,9 @@ from engine.environments.reasons import NotOffered
 from engine.environments.wheels import fetch
 from engine.errors import EnvironmentFailed, VerificationFailed
 from engine.files import write_json
-from engine.model import Base, Distribution, Image, Lock, Wheel
 from engine.progress import Progress
 from engine.settings import Home
+from engine.software import Base, Distribution, Image, Lock, Wheel
 
 _MOST_NAMED = 5
 _SHAPES = {

@@ -23,9 +23,9 @@ from engine.environments.lockfile import (
 from engine.environments.question import Question
 from engine.errors import BadInput, EnvironmentFailed
 from engine.files import read_regular, write_atomic
-from engine.model import Base, Lock, Requirements
 from engine.progress import Progress
 from engine.settings import Home, resources
+from engine.software import Base, Lock, Requirements
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement

@@ -23,9 +23,9 @@ from engine.environments.part import Part, Refused, Work, part_labels
 from engine.errors import EngineUnavailable, EnvironmentFailed
 from engine.files import locked
 from engine.link import Link
-from engine.model import Image
 from engine.progress import Progress
 from engine.settings import Home
+from engine.software import Image
 
 #: Attempts in a row that brought no layer through.
 _FRUITLESS = 10

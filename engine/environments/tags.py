@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from engine.environments.lockfile import minor
-from engine.model import Base
+from engine.software import Base
 
 if TYPE_CHECKING:
     from packaging.tags import Tag

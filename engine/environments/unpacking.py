@@ -16,8 +16,8 @@ from engine.environments.layers import layer_file
 from engine.environments.upstream import Blob
 from engine.errors import EnvironmentFailed, VerificationFailed
 from engine.files import open_regular, sync_directory
-from engine.model import Layer
 from engine.settings import Home
+from engine.software import Layer
 
 _CHUNK = 1 << 20
 #: A layer may become so many times larger, and so many bytes on top. File systems of images become two to five times

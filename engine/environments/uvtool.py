@@ -18,9 +18,10 @@ from engine.environments.question import Question
 from engine.environments.reasons import resolve_failed, undated, unreachable
 from engine.environments.tags import best
 from engine.errors import EnvironmentFailed
-from engine.model import Base, Json
+from engine.model import Json
 from engine.progress import Progress
 from engine.settings import Home
+from engine.software import Base
 
 #: Of glibc 2.x: `uv pip compile --python-platform`. Files are chosen by the base's own.
 _GLIBCS = (17, 28, *range(31, 41))

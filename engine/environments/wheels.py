@@ -20,9 +20,9 @@ from engine.environments.reasons import fetch_failed
 from engine.environments.tags import platforms, read_wheel_name
 from engine.errors import EnvironmentFailed
 from engine.files import sync_directory, write_atomic
-from engine.model import Base, Distribution, Lock, Wheel
 from engine.progress import Progress
 from engine.settings import Home
+from engine.software import Base, Distribution, Lock, Wheel
 
 #: pip fetches one file after another; measured, two of it took a third of the time of one, four were no faster.
 PROCESSES = 2

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.errors import BadInput
-from engine.model import Notebook, Requirements
+from engine.model import Notebook
 from engine.notebooks.pep508 import NotARequirement, normalised
 from engine.notebooks.piplines import PipLine, find_pip_lines
 from engine.notebooks.reqfiles import read_requirement_file
 from engine.notebooks.script import find_script_block
 from engine.notebooks.wording import cell_line, shown
+from engine.software import Requirements
 
 _FILE_NAMES = ("requirements.txt", "requirements.in")
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from engine import daemon, environments, registry, store
 from engine.digests import bare, sha256_bytes
 from engine.errors import BadInput, NbsealError
-from engine.model import Base, Layer
 from engine.progress import Progress
 from engine.settings import Home
+from engine.software import Base, Layer
 
 _DEFAULT_TAG = "latest"
 

@@ -10,11 +10,12 @@ from engine import daemon, environments, notebooks, store
 from engine.digests import bare
 from engine.errors import BadInput
 from engine.files import write_atomic
-from engine.model import Base, Flag, Image, Lock, Notebook, Origin, Record, Requirements
+from engine.model import Flag, Notebook, Record
 from engine.pipeline.plan import recorded_plan
 from engine.pipeline.reading import recorded
 from engine.progress import Progress
 from engine.settings import Home
+from engine.software import Base, Image, Lock, Origin, Requirements
 
 _LIST = "`nbseal base list` shows what is there."
 

@@ -10,12 +10,13 @@ from engine import archives, environments, signing, store
 from engine.archives import layout
 from engine.digests import bare
 from engine.errors import VerificationFailed
-from engine.model import Base, Image, Record, Seal
+from engine.model import Record, Seal
 from engine.pipeline.checks import HINT, Checks
 from engine.pipeline.plan import Plan, recorded_plan
 from engine.pipeline.rechecking import check_repeats, recheck
 from engine.progress import Progress
 from engine.settings import Home
+from engine.software import Base, Image
 
 #: What is read of a run's directory; how large these may be is seen to when they are received.
 _PARSED = ("run.json", "source.json", "irregular.json", "notebook.ipynb", "original.ipynb", "requirements.lock")

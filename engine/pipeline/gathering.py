@@ -14,11 +14,12 @@ from engine.archives import layout
 from engine.digests import bare, sha256_bytes
 from engine.errors import BadInput, EngineUnavailable, EnvironmentFailed, VerificationFailed
 from engine.files import read_regular
-from engine.model import Base, DebianPackage, Image, Layer, Record, Wheel
+from engine.model import Record
 from engine.pipeline.plan import Plan, recorded_plan
 from engine.pipeline.reading import recorded
 from engine.progress import Progress
 from engine.settings import Home
+from engine.software import Base, DebianPackage, Image, Layer, Wheel
 
 _MAX_MANIFEST = 256 << 20
 #: What of a record becomes part of a path, or of a line.

@@ -9,9 +9,10 @@ from typing import Any
 from engine import containers, environments
 from engine.daemon import LABEL, Engine
 from engine.errors import EngineUnavailable
-from engine.model import Base, Image, Lock, Record
+from engine.model import Record
 from engine.pipeline.plan import Plan
 from engine.progress import Progress
+from engine.software import Base, Image, Lock
 
 _WITHOUT = "executed without the GPUs that were asked for"
 _FEW = "Only notebooks that want a GPU need it."

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from engine import containers, notebooks, store
 from engine.digests import bare, digest_of
 from engine.errors import BadInput, VerificationFailed
-from engine.model import FlagValue, Image, Input, Notebook, Record, Source, Spec
+from engine.model import FlagValue, Input, Notebook, Record, Source, Spec
+from engine.software import Image
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from engine.archives import layout
 from engine.digests import bare
 from engine.errors import BadInput
 from engine.link import Link
-from engine.model import Image
 from engine.pipeline.pushing import content, manifest_of, name_image
 from engine.progress import Progress
 from engine.settings import Home
+from engine.software import Image
 
 
 def ensure_image(image: Image, link: Link, home: Home, progress: Progress, via: str = "") -> None:

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from engine import daemon, merkle
-from engine.model import Base
 from engine.settings import Home
+from engine.software import Base
 from tests.conftest import MakeNotebook, Nbseal
 from tests.engine.archive_tools import (
     call,

@@ -22,9 +22,9 @@ from engine.environments.assemble import has_image, image_config
 from engine.environments.base_record import current_pins, keep_record, load_pins
 from engine.environments.debian import find_mirrors, kept_path, resolve_pins
 from engine.environments.layers import layer_file, pack_tree
-from engine.model import Base
 from engine.progress import Silent
 from engine.settings import Home
+from engine.software import Base
 
 pytestmark = pytest.mark.engine
 

@@ -17,8 +17,8 @@ import pytest
 
 from engine.digests import bare, sha256_bytes
 from engine.files import remove_tree
-from engine.model import Base
 from engine.settings import Home
+from engine.software import Base
 from tests.conftest import MakeNotebook, Nbseal, borrow
 from tests.engine.foreign_images import (
     DOCKER_GZIP,

@@ -22,9 +22,9 @@ from engine.environments.images import build, remembered_image
 from engine.environments.layers import layer_file, pack_wheels, wheel_file
 from engine.environments.recorded import load_image
 from engine.errors import EnvironmentFailed
-from engine.model import Base, Image, Layer, Requirements, Wheel
 from engine.progress import Silent
 from engine.settings import Home
+from engine.software import Base, Image, Layer, Requirements, Wheel
 
 pytestmark = pytest.mark.engine
 

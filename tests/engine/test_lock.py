@@ -19,9 +19,9 @@ from engine.environments.lockfile import render_lock
 from engine.environments.resolve import resolve
 from engine.environments.wheels import fetch
 from engine.errors import BadInput, EnvironmentFailed
-from engine.model import Base, Lock, Requirements
 from engine.progress import Silent
 from engine.settings import Home
+from engine.software import Base, Lock, Requirements
 
 BASE = Base("sha256:" + "0" * 64, "3.11.2", "2.36", (), (), (), 1, "")
 

@@ -15,8 +15,8 @@ import pytest
 
 from engine import daemon, hosts
 from engine.link import Link
-from engine.model import Base
 from engine.settings import Home, find_home
+from engine.software import Base
 from tests.conftest import Nbseal
 from tests.engine.machines import Machine
 

@@ -23,9 +23,9 @@ from engine.environments.base import restore_base
 from engine.environments.base_record import keep_record, load_pins
 from engine.errors import EnvironmentFailed
 from engine.files import remove_tree
-from engine.model import Base
 from engine.progress import Silent
 from engine.settings import Home
+from engine.software import Base
 from tests.conftest import MakeNotebook, Nbseal
 from tests.engine.test_run import record_of
 

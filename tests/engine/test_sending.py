@@ -29,9 +29,9 @@ from engine.environments.layers import layer_file, pack_tree
 from engine.errors import EnvironmentFailed
 from engine.files import write_json
 from engine.link import Link
-from engine.model import Base, Image, Layer
 from engine.progress import Silent
 from engine.settings import Home
+from engine.software import Base, Image, Layer
 from tests.engine.machines import Machine
 from tests.engine.test_image import Watched, make_wheel
 
@@ -209,7 +209,7 @@ def test_whoever_is_killed_leaves_what_came(desk: Desk) -> None:
     program = (
         "import json, sys; from pathlib import Path; from engine import hosts; from engine.link import Link\n"
         "from engine.digests import sha256_bytes; from engine.environments import send_image\n"
-        "from engine.environments.assemble import image_config; from engine.model import Image, Layer\n"
+        "from engine.environments.assemble import image_config; from engine.software import Image, Layer\n"
         "from engine.progress import Silent; from engine.settings import Home\n"
         "home = Home(Path(sys.argv[1]))\n"
         "layers = tuple(Layer(*item) for item in json.loads((home.root / 'made.json').read_text()))\n"

@@ -18,9 +18,9 @@ from engine.environments import Source, layer_file, pull_image
 from engine.errors import EnvironmentFailed, VerificationFailed
 from engine.files import write_json
 from engine.link import Link
-from engine.model import Image
 from engine.progress import Silent
 from engine.settings import Home
+from engine.software import Image
 from tests.conftest import MakeNotebook, Nbseal
 from tests.engine import registries
 from tests.engine.machines import Machine

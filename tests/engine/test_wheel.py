@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.model import Base
 from engine.settings import Home, resources
+from engine.software import Base
 from tests.conftest import MakeNotebook
 
 pytestmark = pytest.mark.engine

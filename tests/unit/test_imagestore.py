@@ -9,7 +9,7 @@ import pytest
 from engine.digests import sha256_bytes
 from engine.environments.assemble import image_config
 from engine.imagestore import find_by_config
-from engine.model import Layer
+from engine.software import Layer
 
 LAYERS = [Layer(f"sha256:{digit * 64}", 1, "x") for digit in "12"]
 MANIFEST = f"sha256:{'f' * 64}"

@@ -14,12 +14,13 @@ from engine import archives, environments, notebooks, results, store
 from engine.archives import layout
 from engine.digests import bare, sha256_bytes
 from engine.errors import VerificationFailed
-from engine.model import Base, Json, Record
+from engine.model import Json, Record
 from engine.pipeline.examining import Examined, ExaminedRun
 from engine.pipeline.gathering import documents, lacking, page_of, software
 from engine.pipeline.harvest import evidence
 from engine.pipeline.plan import Plan, gives
 from engine.pipeline.rechecking import check_order
+from engine.software import Base
 
 _HINT = "Take the file from where it was made."
 

@@ -5,8 +5,9 @@ import tarfile
 from pathlib import Path
 
 from engine import archives
-from engine.model import Base, DebianPackage, Image, Layer, Limits, Outcome, Record, Wheel
+from engine.model import Limits, Outcome, Record
 from engine.progress import Silent
+from engine.software import Base, DebianPackage, Image, Layer, Wheel
 
 SEAL = "5" * 64
 

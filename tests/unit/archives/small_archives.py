@@ -19,10 +19,11 @@ from engine.digests import bare, digest_of, sha256_bytes
 from engine.environments.assemble import image_config
 from engine.environments.base_record import keep_record
 from engine.environments.debian import Pins
-from engine.model import Base, DebianPackage, Image, Layer, Limits, Outcome, Record, Spec, Status, Wheel
+from engine.model import Limits, Outcome, Record, Spec, Status
 from engine.pipeline.harvest import finish
 from engine.progress import Silent
 from engine.settings import Home
+from engine.software import Base, DebianPackage, Image, Layer, Wheel
 
 NOTEBOOK = {
     "cells": [

@@ -12,8 +12,8 @@ import pytest
 from engine.digests import bare, sha256_bytes
 from engine.environments.assemble import archive, image_config
 from engine.environments.layers import LayersMissing, layer_file, pack_tree
-from engine.model import Layer
 from engine.settings import Home
+from engine.software import Layer
 
 LAYERS = (Layer("sha256:" + "a" * 64, 1024, "one"), Layer("sha256:" + "b" * 64, 2048, "two"))
 

@@ -16,9 +16,9 @@ from engine.digests import sha256_bytes
 from engine.environments import base_record, debian
 from engine.environments.debian import Mirrors, Pins, fetch_packages, kept_path, read_pins, read_stanzas
 from engine.errors import BadInput, EnvironmentFailed
-from engine.model import DebianPackage
 from engine.progress import Silent
 from engine.settings import Home
+from engine.software import DebianPackage
 
 CONTENT = b"!<arch>\ndebian-binary"
 PACKAGE = DebianPackage(

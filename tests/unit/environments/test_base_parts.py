@@ -17,9 +17,9 @@ from engine.environments.base_ingredients import harness_sources
 from engine.environments.base_recipe import flatten
 from engine.environments.base_rootfs import belongs, bootstrap, index_entry
 from engine.errors import EnvironmentFailed
-from engine.model import DebianPackage
 from engine.progress import Silent
 from engine.settings import Home
+from engine.software import DebianPackage
 
 
 @pytest.mark.parametrize(

@@ -26,9 +26,9 @@ from engine.environments.base_record import (
 )
 from engine.environments.debian import Pins, kept_path
 from engine.errors import BadInput, EnvironmentFailed, NbsealError, VerificationFailed
-from engine.model import Base, DebianPackage, Layer, Wheel
 from engine.progress import Silent
 from engine.settings import Home
+from engine.software import Base, DebianPackage, Layer, Wheel
 
 LAYERS = (b"root file system", b"more")
 DEB = b"!<arch>\n"

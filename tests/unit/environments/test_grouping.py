@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.environments.grouping import MOST_LAYERS, SHARED, group, size_class
-from engine.model import Wheel
+from engine.software import Wheel
 
 BELOW = 5
 sizes = st.one_of(st.integers(1_000, 3_000_000), st.integers(1, 1 << 40))

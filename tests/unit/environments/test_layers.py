@@ -24,8 +24,8 @@ from engine.environments.layers import (
 )
 from engine.environments.tars import Link, Program
 from engine.errors import EnvironmentFailed
-from engine.model import Layer, Wheel
 from engine.settings import SOURCE_DATE_EPOCH, Home
+from engine.software import Layer, Wheel
 
 WHEEL = Wheel("w", "1", "w-1-py3-none-any.whl", "sha256:" + "7" * 64, 9)
 

@@ -19,7 +19,7 @@ from engine.environments.lockfile import (
     render_lock,
 )
 from engine.errors import EnvironmentFailed
-from engine.model import Base
+from engine.software import Base
 
 BASE = Base("sha256:" + "0" * 64, "3.11.2", "2.36", (), (), (), 1, "")
 HERE = marker_environment(BASE)

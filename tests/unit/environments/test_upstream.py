@@ -21,10 +21,10 @@ from engine.environments.unpacking import kept_layer, unpack_layer
 from engine.environments.upstream import MAX_LAYERS, Blob, choose, config_of, read_upstream
 from engine.environments.variables import kept_variables, search_path, variables_of
 from engine.errors import BadInput, EnvironmentFailed, NbsealError, VerificationFailed
-from engine.model import Base, Layer, Origin
 from engine.progress import Silent
 from engine.registry import parse_image
 from engine.settings import Home
+from engine.software import Base, Layer, Origin
 
 OCI = "application/vnd.oci.image"
 TARS = (b"root" * 100, b"more" * 50)

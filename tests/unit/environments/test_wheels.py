@@ -10,9 +10,9 @@ from packaging.tags import Tag
 from engine.environments.tags import best, platforms, read_wheel_name, tags
 from engine.environments.wheels import fetch
 from engine.errors import EnvironmentFailed
-from engine.model import Base, Distribution, Lock
 from engine.progress import Silent
 from engine.settings import Home
+from engine.software import Base, Distribution, Lock
 
 BASE = Base("sha256:" + "0" * 64, "3.11.2", "2.36", (), (), (), 1, "")
 A, B = "a" * 64, "b" * 64

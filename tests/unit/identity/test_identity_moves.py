@@ -14,7 +14,8 @@ from identity_builders import FLAGS, NOTEBOOK, Project
 
 from engine.digests import digest_of
 from engine.environments.images import describe
-from engine.model import Base, Image, Layer, Spec, Wheel
+from engine.model import Spec
+from engine.software import Base, Image, Layer, Wheel
 from tests.identity import IMAGE, spec_of
 from tests.unit.notebooks.notebook_builders import entry
 

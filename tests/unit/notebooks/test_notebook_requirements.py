@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from notebook_builders import notebook
 
 from engine.errors import BadInput
-from engine.model import Notebook, Requirements
+from engine.model import Notebook
 from engine.notebooks import find_requirements
 from engine.notebooks.reqfiles import read_requirement_file
 from engine.notebooks.script import find_script_block
+from engine.software import Requirements
 
 HASH = "sha256:" + "a" * 64
 OTHER = "sha256:" + "b" * 64

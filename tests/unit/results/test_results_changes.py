@@ -7,9 +7,10 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.model import FlagValue, Limits, OutputFile, Record, Source, SourceFile, Wheel
+from engine.model import FlagValue, Limits, OutputFile, Record, Source, SourceFile
 from engine.results import Change, run_changes, text_changes
 from engine.results.changes import changes
+from engine.software import Wheel
 
 RECORD = Record(
     id="0" * 16,

@@ -18,19 +18,9 @@ from engine import store
 from engine.digests import sha256_file
 from engine.errors import VerificationFailed
 from engine.files import locked
-from engine.model import (
-    CellError,
-    Comparison,
-    Difference,
-    FlagValue,
-    Input,
-    Outcome,
-    OutputFile,
-    Record,
-    Source,
-    Wheel,
-)
+from engine.model import CellError, Comparison, Difference, FlagValue, Input, Outcome, OutputFile, Record, Source
 from engine.settings import Home
+from engine.software import Wheel
 from engine.store.blobs import blob_path
 from engine.store.seal import MANIFEST, parse_manifest
 from engine.store.sealing import faults
