@@ -22,6 +22,9 @@ _PAUSE, _LONGEST_PAUSE = 0.25, 5.0
 #: Seconds after which what broke is taken for a way that had worked.
 _WORKED = 10.0
 
+#: Two threads that import docker in parts get halves of it.
+_IMPORTING = threading.Lock()
+
 T = TypeVar("T")
 
 
@@ -54,7 +57,7 @@ class Link:
 
     def begin(self) -> None:
         """Open it while something else is done; ``engine`` waits for that, and raises what went wrong."""
-        import docker  # noqa: F401 - whole: two threads that import it in parts get halves of it
+        _import_library()
 
         def open_now() -> None:
             try:
@@ -74,6 +77,7 @@ class Link:
                 failure, self._failure = self._failure, None
                 raise failure
             if self._engine is None:
+                _import_library()
                 self._engine = connect() if self.host is None else self._open(self.host)
             return self._engine
 
@@ -161,6 +165,11 @@ class Link:
                 f"No container engine answers on {host.name} ({host.url}): {reason_of(error)}.",
                 f"`nbseal hosts check {host.name}` looks again.",
             ) from error
+
+
+def _import_library() -> None:
+    with _IMPORTING:
+        import docker  # noqa: F401
 
 
 def is_broken(error: BaseException) -> bool:

@@ -9,7 +9,7 @@ from engine.cli.terminal import Terminal, print_json, say, size_text, styled, ta
 from engine.errors import NbsealError
 from engine.model import Json
 from engine.results import clean_text
-from engine.settings import find_home
+from engine.settings import Home, find_home
 
 #: Seconds by which a clock may be off before it is said: entries of ledgers and certificates are compared by time.
 _SKEW = 2.0
@@ -19,7 +19,8 @@ def show(*, as_json: bool) -> int:
     """All hosts; the default one is marked."""
     known = hosts.read(find_home())
     if as_json:
-        print_json({"default": known.default, "hosts": [_entry(host) for host in known.hosts.values()]})
+        document: Json = {"default": known.default, "hosts": [_entry(host) for host in known.hosts.values()]}
+        print_json({**document, "groups": {name: list(members) for name, members in known.groups.items()}})
         return 0
     if not known.hosts:
         say("No hosts are known, so runs stay on this machine; `nbseal hosts add NAME URL` adds one.")
@@ -31,6 +32,9 @@ def show(*, as_json: bool) -> int:
             f"{host.url}, images via {host.via}" if host.via else host.url,
         ]
         for host in known.hosts.values()
+    ]
+    rows += [
+        [name, "default" if name == known.default else "", ", ".join(members)] for name, members in known.groups.items()
     ]
     print(table(["host", "", "url"], rows))
     return 0
@@ -63,6 +67,16 @@ def remove(name: str, *, as_json: bool) -> int:
     return 0
 
 
+def group(name: str, members: list[str], *, as_json: bool) -> int:
+    """Name several hosts at once."""
+    meant = hosts.group(find_home(), name, members)
+    if as_json:
+        print_json({"name": name, "hosts": list(meant)})
+    else:
+        print(f"{name}  {', '.join(meant)}")
+    return 0
+
+
 def default(name: str, *, as_json: bool) -> int:
     """Choose the host that is meant when none is named."""
     hosts.set_default(find_home(), name)
@@ -78,7 +92,7 @@ def check(names: list[str], *, as_json: bool) -> int:
     home, terminal = find_home(), Terminal()
     documents: list[Json] = []
     problems: list[NbsealError] = []
-    for name, found in pipeline.check_hosts(names or list(hosts.read(home).hosts), home, terminal):
+    for name, found in pipeline.check_hosts(_meant(names, home), home, terminal):
         if isinstance(found, NbsealError):
             problems.append(found)
             documents.append({"name": name, "problem": found.message, "hint": found.hint})
@@ -93,6 +107,12 @@ def check(names: list[str], *, as_json: bool) -> int:
     if as_json:
         print_json(documents)
     return problems[0].exit_code if problems else 0
+
+
+def _meant(names: list[str], home: Home) -> list[str]:
+    """All hosts unless some are named, or groups of them."""
+    known = hosts.read(home)
+    return list(hosts.resolve(known, ",".join(names)) if names else known.hosts)
 
 
 def prune(name: str, *, cache: bool, as_json: bool) -> int:

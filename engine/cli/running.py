@@ -149,8 +149,10 @@ def refuse_judging(*, judged: bool) -> None:
         )
 
 
-def refuse_beside_image_only(assignments: list[str], limits: Limits, *, judged: bool) -> None:
+def refuse_beside_image_only(assignments: list[str], limits: Limits, *, judged: bool, several: bool) -> None:
     """BadInput for what has no meaning when nothing is run."""
+    if several:
+        raise BadInput("--image-only packs the image of one run.", "Name the runs one after the other.")
     if assignments or judged or limits != Limits():
         raise BadInput(
             "--image-only runs nothing, so flags, limits and verdicts have no meaning beside it.",

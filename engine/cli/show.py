@@ -57,6 +57,16 @@ def _import_text(entry: Json) -> str:
     return f"{str(entry.get('time'))[:16].replace('T', ' ')}  from an archive{origin}, signed by {whose}{known}"
 
 
+def styled_status(record: Record) -> str:
+    """How a run ended, in its colour."""
+    return styled(record.status, _STYLES[record.status])
+
+
+def styled_verdict(judged: Comparison | Difference) -> str:
+    """A verdict in its colour."""
+    return styled(judged.verdict, _VERDICTS[judged.verdict])
+
+
 def announce(record: Record) -> None:
     """Why a run did not complete, on stderr: the error with its cell and traceback, the limit."""
     outcome = record.outcome
@@ -71,11 +81,11 @@ def announce(record: Record) -> None:
 
 def judge(comparison: Comparison, with_what: str) -> None:
     """A verdict, on stdout, with each unit that is not identical."""
-    said = styled(comparison.verdict, _VERDICTS[comparison.verdict])
+    said = styled_verdict(comparison)
     preposition = "from" if comparison.verdict == "different" else "to"
     print(f"{said} {preposition} {with_what}: {comparison.units} units compared")
     rows = [
-        [clean_text(item.where), styled(item.verdict, _VERDICTS[item.verdict]), _why(item), clean_text(item.detail)]
+        [clean_text(item.where), styled_verdict(item), _why(item), clean_text(item.detail)]
         for item in comparison.differences
     ]
     if rows:
@@ -129,7 +139,7 @@ def summarise(record: Record, shown: Shown) -> None:
     """What a run was made from and what came out of it, on stdout."""
     took = f" in {seconds_text(record.outcome.duration)}" if record.outcome and record.outcome.duration else ""
     rows = [
-        ("run", f"{record.id}  {styled(record.status, _STYLES[record.status])}{took}"),
+        ("run", f"{record.id}  {styled_status(record)}{took}"),
         ("hash", record.hash),
         ("notebook", record.notebook),
         ("image", record.image),

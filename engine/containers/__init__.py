@@ -2,6 +2,7 @@
 
 from engine.containers.execute import execute, forget, resume
 from engine.containers.gpu_facts import ask as ask_gpus
+from engine.containers.gpu_turns import taken_gpus
 from engine.containers.gpus import Given
 from engine.containers.gpus import choose as choose_gpus
 from engine.containers.gpus import parse as parse_gpus
@@ -48,6 +49,7 @@ __all__ = [
     "remove_item",
     "resume",
     "stop",
+    "taken_gpus",
     "traced",
     "with_one_thread",
     "with_other_hashes",

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from engine.containers.follow import Follower
+from engine.containers.gpu_turns import await_turn, is_contested
 from engine.containers.host import describe_host
-from engine.containers.identity import read_gpus, read_whereabouts
+from engine.containers.identity import note_gpus, read_gpus, read_whereabouts
 from engine.containers.interrupts import Interrupts
 from engine.containers.launch import MAX_LOG, Folders, Launch, container_name, create
 from engine.containers.local import Local
@@ -52,11 +53,18 @@ def execute(
     site = site_of(link, Folders(project.absolute(), spool.absolute()), launch)
     with _undone(site), explained():
         site.prepare(say)  # which may take long, and can be interrupted: nothing was executed yet
-    with Interrupts() as interrupts:
+    while True:
         with _undone(site), explained():
-            began = datetime.now(UTC)
-            _start(site, launch)
-        return None if detach else _follow(site, launch, interrupts, on_event, say, began)
+            ready = await_turn(link, launch, site.patience, say)
+            note_gpus(site.folders, ready)
+        with Interrupts() as interrupts:
+            with _undone(site), explained():
+                began = datetime.now(UTC)
+                if not _start(site, ready):
+                    if interrupts.count:
+                        raise KeyboardInterrupt
+                    continue
+            return None if detach else _follow(site, ready, interrupts, on_event, say, began)
 
 
 def site_of(link: Link, folders: Folders, launch: Launch) -> Site:
@@ -78,11 +86,11 @@ def _undone(site: Site) -> Iterator[None]:
         raise
 
 
-def _start(site: Site, launch: Launch) -> None:
-    """Create and start the container, once, however often the link breaks."""
+def _start(site: Site, launch: Launch) -> bool:
+    """Create and start the container, once, however often the link breaks; False when another run got its GPUs."""
     broken: list[str] = []
 
-    def start(engine: Engine) -> None:
+    def start(engine: Engine) -> bool:
         from docker.errors import APIError
 
         try:
@@ -90,10 +98,14 @@ def _start(site: Site, launch: Launch) -> None:
         except APIError as error:
             if not (broken and error.response is not None and error.response.status_code == 409):
                 raise  # but one with its name, made before the link broke, is ours
+        if is_contested(engine, launch):
+            _remove(engine, launch)
+            return False
         engine.client.api.start(container_name(launch.run))  # of one that was started already this does nothing
+        return True
 
     try:
-        site.link.attempt(start, patience=site.patience, on_break=broken.append)
+        return site.link.attempt(start, patience=site.patience, on_break=broken.append)
     except EngineUnavailable as error:
         raise Detached(error.message, "It is not known whether the run has begun; `nbseal runs` looks.") from error
 

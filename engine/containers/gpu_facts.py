@@ -15,8 +15,8 @@ from engine.errors import EngineUnavailable
 from engine.model import Json
 
 #: Last, because it is the only one that may hold a comma; compute_cap is unknown to drivers before 510.
-_FIELDS: tuple[str, ...] = ("driver_version", "memory.total", "compute_cap", "name")
-_OLDER: tuple[str, ...] = ("driver_version", "memory.total", "name")
+_FIELDS: tuple[str, ...] = ("driver_version", "memory.total", "uuid", "compute_cap", "name")
+_OLDER: tuple[str, ...] = ("driver_version", "memory.total", "uuid", "name")
 _SECONDS = 30
 #: Exit codes of timeout(1): too late, not executable, not there.
 _UNASKED = {
@@ -26,14 +26,16 @@ _UNASKED = {
 }
 _UNKNOWN_FIELD = 2
 _MAX_OUTPUT, _MAX_GPUS, _MAX_NAME = 64 << 10, 64, 100
+_UUID = re.compile(r"(?:GPU|MIG)-[0-9A-Za-z/-]{1,80}")
 _VERSION = re.compile(r"[0-9]{1,5}(?:\.[0-9]{1,5}){0,3}")
 
 
 def ask(engine: Engine, image: str, given: Given) -> Given:
-    """The same with what was found: driver, and each GPU's model, memory in bytes and compute capability.
+    """The same with what was found: driver, and each GPU's model, UUID, memory in bytes and compute capability.
 
-    Where nothing can be asked, ``unknown`` says why. EngineUnavailable when the engine does not give them, when they do
-    not work, or when there are fewer than were asked for.
+    Of a number of GPUs that was asked for, all that they can be picked from are found. Where nothing can be asked,
+    ``unknown`` says why. EngineUnavailable when the engine does not give them, when they do not work, or when there are
+    fewer than were asked for.
     """
     fields = _FIELDS
     code, said, complaint = _call(engine, image, given, fields)
@@ -91,6 +93,7 @@ def read(text: str, fields: tuple[str, ...] = _FIELDS) -> Json:
         devices.append(
             {
                 "name": _plain(found["name"])[:_MAX_NAME],
+                "uuid": found["uuid"] if _UUID.fullmatch(found["uuid"]) else None,
                 "memory": int(memory) << 20 if re.fullmatch(r"[0-9]{1,9}", memory) else None,
                 "compute_capability": capability if re.fullmatch(r"[0-9]{1,3}\.[0-9]{1,3}", capability) else None,
             }

@@ -12,8 +12,8 @@ What is asked for is part of the spec, the way and what is found are not (``Give
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from engine.errors import BadInput, EngineUnavailable
@@ -46,7 +46,10 @@ class Asked:
 
 @dataclass(frozen=True)
 class Given:
-    """GPUs as an engine gives them to a container; ``devices`` are CDI's names. ``facts`` are for the record."""
+    """GPUs as an engine gives them to a container; ``devices`` are CDI's names. ``facts`` are for the record.
+
+    Where a number of them is asked for, a container gets all, until ``pick`` says which ones.
+    """
 
     asked: Asked
     way: Way
@@ -57,9 +60,8 @@ class Given:
         """What NVIDIA's runtime reads. It is no part of the spec, and the harness keeps it from the notebook."""
         if self.way != "runtime":
             return {}
-        numbers = self.asked.ids or [str(number) for number in range(self.asked.count)]
         return {
-            "NVIDIA_VISIBLE_DEVICES": ",".join(numbers) or "all",
+            "NVIDIA_VISIBLE_DEVICES": ",".join(self.asked.ids) or "all",
             "NVIDIA_DRIVER_CAPABILITIES": ",".join(_CAPABILITIES),
         }
 
@@ -76,12 +78,36 @@ class Given:
         if self.asked.ids:
             wanted = DeviceRequest(device_ids=list(self.asked.ids), capabilities=[["gpu", *_CAPABILITIES]])
         else:
-            wanted = DeviceRequest(count=self.asked.count or -1, capabilities=[["gpu", *_CAPABILITIES]])
+            wanted = DeviceRequest(count=-1, capabilities=[["gpu", *_CAPABILITIES]])
         return {"device_requests": [wanted]}
 
     def described(self) -> Json:
         """For the record: how, and on what."""
         return {"way": self.way, **self.facts}
+
+    @property
+    def uuids(self) -> tuple[str, ...]:
+        """Of the GPUs that it has, or can be picked from, where the machine tells them apart."""
+        found = self.facts.get("devices") or ()
+        return tuple(str(device["uuid"]) for device in found if device.get("uuid"))
+
+    def pick(self, positions: Sequence[int]) -> Given:
+        """Only those at these positions, in the order in which the machine numbers them."""
+        found = self.facts.get("devices") or ()
+        devices = [found[position] for position in positions if position < len(found)]
+        uuids = [str(device.get("uuid") or "") for device in devices] or [""] * len(positions)
+        names = tuple(self._name(position, uuid) for position, uuid in zip(positions, uuids, strict=True))
+        return replace(
+            self,
+            asked=Asked(ids=names),
+            devices=tuple(f"{KIND}={name}" for name in names) if self.way == "cdi" else (),
+            facts={**self.facts, **({"devices": devices} if devices else {})},
+        )
+
+    def _name(self, position: int, uuid: str) -> str:
+        """By UUID, unless the engine has CDI's names and knows it by number only."""
+        known = bool(uuid) and (self.way != "cdi" or f"{KIND}={uuid}" in self.devices)
+        return uuid if known else str(position)
 
 
 def parse(text: str) -> Asked:
@@ -139,7 +165,7 @@ def choose(info: Mapping[str, Any], asked: Asked) -> Given:
         return Given(asked, "runtime")
     # Asked for by whoever set the engine up, and all it has; it resolves names when the container starts.
     if info.get("CDISpecDirs") and _version(info) < _LISTS:
-        names = asked.ids or [str(number) for number in range(asked.count)] or ["all"]
+        names = asked.ids or ["all"]
         return Given(asked, "cdi", tuple(f"{KIND}={name}" for name in names))
     return Given(asked, "device-requests")
 
@@ -155,14 +181,14 @@ def _known_devices(info: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _named(asked: Asked, known: tuple[str, ...]) -> tuple[str, ...]:
-    """CDI's names of what was asked for."""
+    """CDI's names of what was asked for; of all GPUs where that is a number of them."""
     numbers = sorted((name for name in known if _is_number(name)), key=int)
     uuids = sorted(name for name in known if _UUID.fullmatch(name))
     whole = numbers or uuids
     if asked.ids:
         wanted = asked.ids
     elif asked.count:
-        wanted = tuple(whole[: asked.count])
+        wanted = tuple(whole)
     else:
         wanted = ("all",) if "all" in known else tuple(whole)
     missing = [name for name in wanted if name not in known]

@@ -36,9 +36,13 @@ def write_identity(folders: Folders, user: User, launch: Launch, where: Whereabo
     folders.identity.mkdir(exist_ok=True)
     write_atomic(folders.identity / "passwd", user.passwd(environment["USER"], environment["HOME"]).encode())
     write_atomic(folders.identity / "group", user.group(environment["USER"]).encode())
+    write_json(folders.identity / _FILE, asdict(where))
+
+
+def note_gpus(folders: Folders, launch: Launch) -> None:
+    """How the run gets its GPUs, and which; before its container is made."""
     if launch.gpus is not None:
         write_json(folders.identity / _GPUS, launch.gpus.described())
-    write_json(folders.identity / _FILE, asdict(where))
 
 
 def request(directory: str, environment: Mapping[str, str], limits: Limits, gpus: Given | None = None) -> Json:

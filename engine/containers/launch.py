@@ -16,6 +16,8 @@ from engine.model import Input, Limits
 
 PROJECT = "/project"
 SPOOL = "/run/nbseal"
+#: Which GPUs a run's container has, by their UUIDs.
+GPUS_LABEL = f"{LABEL}.gpus"
 _COMMAND = ("/opt/harness/bin/python3", "-I", "-m", "nbseal_harness")
 #: Bytes that the engine keeps of what the container itself prints; the cells' output goes another way.
 MAX_LOG = 1 << 20
@@ -67,6 +69,7 @@ def create(engine: Engine, launch: Launch, user: User, mounts: Sequence[Any]) ->
 
     api = engine.client.api
     environment, limits = launch.environment, launch.limits
+    gpus = ",".join(launch.gpus.uuids) if launch.gpus and launch.gpus.way != "none" else ""
     host_name = environment.get("HOSTNAME", HOST_NAME)
     host = api.create_host_config(
         read_only=True,
@@ -97,7 +100,7 @@ def create(engine: Engine, launch: Launch, user: User, mounts: Sequence[Any]) ->
         environment={**environment, **(launch.gpus.environment() if launch.gpus else {})},
         user=str(user),
         hostname=host_name,
-        labels=launch.labels("run"),
+        labels={**launch.labels("run"), **({GPUS_LABEL: gpus} if gpus else {})},
         host_config=host,
     )
 

@@ -1,7 +1,7 @@
 """The machines that runs can go to: their names and addresses, and the way there."""
 
 from engine.hosts.address import Address, parse_address
-from engine.hosts.registry import LOCAL, Host, Hosts, add, find, read, remove, set_default
+from engine.hosts.registry import LOCAL, Host, Hosts, add, find, group, read, remove, resolve, set_default
 from engine.hosts.tunnel import Tunnel
 
 __all__ = [
@@ -12,8 +12,10 @@ __all__ = [
     "Tunnel",
     "add",
     "find",
+    "group",
     "parse_address",
     "read",
     "remove",
+    "resolve",
     "set_default",
 ]

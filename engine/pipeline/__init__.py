@@ -22,6 +22,7 @@ from engine.pipeline.following import Stopped, attach, stop
 from engine.pipeline.gpus import SeenGpus, look_at_gpus, told_gpus
 from engine.pipeline.hosting import Checked, check_hosts
 from engine.pipeline.importing import Imported, import_archive, read_archive
+from engine.pipeline.jobs import Ended, Job, run_all
 from engine.pipeline.keeping import (
     Shown,
     comment,
@@ -40,7 +41,7 @@ from engine.pipeline.places import pick
 from engine.pipeline.pruning import Pruned, prune
 from engine.pipeline.pulling import Pulled, pull
 from engine.pipeline.pushing import Pushed, push
-from engine.pipeline.reading import find, logs, measures, page, runs
+from engine.pipeline.reading import ended, find, logs, measures, page, runs
 from engine.pipeline.retaining import Purged, Retained, archive_older, purge_archived
 from engine.pipeline.sending import ensure_image, repository
 from engine.pipeline.story import Request, rerun, rerun_with, run
@@ -53,7 +54,9 @@ __all__ = [
     "Audit",
     "Checked",
     "Diff",
+    "Ended",
     "Imported",
+    "Job",
     "Pruned",
     "Pulled",
     "Purged",
@@ -83,6 +86,7 @@ __all__ = [
     "delete",
     "diagnose",
     "diff",
+    "ended",
     "ensure_image",
     "evidence_of",
     "find",
@@ -112,6 +116,7 @@ __all__ = [
     "rerun",
     "rerun_with",
     "run",
+    "run_all",
     "runs",
     "stop",
     "told_gpus",

@@ -12,8 +12,9 @@ from engine.hosts import LOCAL
 from engine.link import Link
 from engine.model import Json, Limits, Record, Verdict
 from engine.pipeline.launching import Where
+from engine.pipeline.reading import ended
 from engine.pipeline.story import execute, rerun, restore
-from engine.pipeline.verifying import Verification, ended, evidence_of, has_counterpart, verify, verify_stored
+from engine.pipeline.verifying import Verification, evidence_of, has_counterpart, verify, verify_stored
 from engine.progress import Progress, Silent
 from engine.settings import Home
 

@@ -41,7 +41,8 @@ def granted(
     with progress.task("Asking the GPUs"):
         found = containers.ask_gpus(engine, what.id, given)
     driver = str(found.facts.get("driver", ""))
-    progress.say(f"  GPUs: {told(found.described())}")
+    count = f"{found.asked.count} of " if found.asked.count else ""
+    progress.say(f"  GPUs: {count}{told(found.described())}")
     pins = lock.distributions if isinstance(lock, Lock) else lock.wheels
     check_driver(((item.name, item.version) for item in pins), driver, engine)
     return found
@@ -76,6 +77,7 @@ class SeenGpus:
     text: str = ""
     problem: str = ""
     hint: str = ""
+    uuids: tuple[str, ...] = ()  # as far as the machine tells one from another
 
 
 def look_at_gpus(engine: Engine) -> SeenGpus:
@@ -90,7 +92,7 @@ def look_at_gpus(engine: Engine) -> SeenGpus:
     except EngineUnavailable as error:
         return SeenGpus(problem=error.message, hint=f"{_FEW} {error.hint}")
     facts = given.facts or {"unknown": "no image is there yet to ask from"}
-    return SeenGpus(given.way, told({**given.described(), **facts}))
+    return SeenGpus(given.way, told({**given.described(), **facts}), uuids=given.uuids)
 
 
 def told(gpu: object) -> str:

@@ -15,9 +15,10 @@ from engine.settings import Home
 
 @dataclass(frozen=True)
 class Where:
-    """Where a run goes. ``host`` is a name, empty for the home's default; ``detach`` waits for nothing there.
+    """Where a run goes. ``detach`` waits for nothing there.
 
-    ``via`` is a repository through which its image goes, empty for the host's own.
+    ``host`` is a host, a group, or several of both, separated by commas; empty for the home's default. ``via`` is a
+    repository through which its image goes, empty for the host's own.
     """
 
     host: str = ""
@@ -28,7 +29,7 @@ class Where:
 def link_to(name: str, home: Home) -> Link:
     """To the host of this name, to the home's default one when none is named; not open yet.
 
-    BadInput for a name that nobody added.
+    BadInput for a name that nobody added, and for a group.
     """
     known = hosts.read(home)
     name = name or known.default

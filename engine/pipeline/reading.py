@@ -33,14 +33,25 @@ def find(prefix: str, home: Home, progress: Progress) -> Record:
     return replace(record, status="running", outcome=None) if record.id in alive else record
 
 
+def ended(prefix: str, home: Home, progress: Progress) -> Record:
+    """A run that is not under way any more; BadInput for one that is."""
+    record = find(prefix, home, progress)
+    if record.status == "running":
+        raise BadInput(f"Run {record.id} is still running.", "Wait until it has ended; `nbseal runs` shows when.")
+    return record
+
+
 def recorded(prefix: str, home: Home, progress: Progress) -> tuple[Record, store.RunDirectory]:
     """A run that has ended, by id or hash, and its directory, whose files are as they were recorded."""
-    old = find(prefix, home, progress)
-    if old.status == "running":
-        raise BadInput(f"Run {old.id} is still running.", "Wait until it has ended; `nbseal runs` shows when.")
-    kept = store.open_run(home, old.id)
-    store.verify_run(kept, old)
-    return old, kept
+    old = ended(prefix, home, progress)
+    return old, directory_of(old, home)
+
+
+def directory_of(record: Record, home: Home) -> store.RunDirectory:
+    """A run's directory, whose files are as they were recorded; else VerificationFailed."""
+    kept = store.open_run(home, record.id)
+    store.verify_run(kept, record)
+    return kept
 
 
 def settle(home: Home, progress: Progress) -> frozenset[str]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from engine import archives, containers, daemon, environments, notebooks, store
+from engine import archives, containers, daemon, environments, hosts, notebooks, store
 from engine.digests import bare, digest_of
 from engine.errors import BadInput, Detached, EngineUnavailable
 from engine.link import Link
@@ -16,7 +16,8 @@ from engine.pipeline import environment, gpus
 from engine.pipeline.harvest import finish
 from engine.pipeline.launching import Where, launch_of, link_to
 from engine.pipeline.plan import Plan, derived_plan, recorded_plan
-from engine.pipeline.reading import recorded
+from engine.pipeline.reading import directory_of, ended
+from engine.pipeline.room import find_place, measure
 from engine.pipeline.sending import check_way, ensure_image
 from engine.progress import Progress
 from engine.settings import Home
@@ -49,7 +50,7 @@ def run(request: Request, home: Home, progress: Progress, on_event: OnEvent) -> 
     copy = notebooks.neutralise(notebooks.substitute(original, flags, values))
     root = store.find_project_root(request.notebook, home)
     declared = environment.requirements(original, request.notebook, root, request.wanted)
-    with _opened(request.where, home) as link:
+    with _opened(request.where, home, progress, gpus=asked) as link:
         engine = daemon.connect() if link.is_remote else link.engine
         inputs = store.keep_inputs(request.inputs, request.notebook, root, home, progress)
         source = store.snapshot(root, request.notebook, home, progress, inputs, archives.is_archive)
@@ -100,9 +101,7 @@ def rerun(
 
     ``cpu`` lets it go without the GPUs that its spec asks for.
     """
-    with _opened(where, home) as link:
-        old, kept = recorded(prefix, home, progress)
-        _say_where(link, progress)
+    with _repeating(prefix, where, home, progress, cpu=cpu) as (old, kept, link):
         plan = _restored(recorded_plan(old, kept), home, link, progress, where.via, cpu=cpu)
         return execute(plan, _limits(old, limits), home, link, progress, on_event, rerun_of=old.id, detach=where.detach)
 
@@ -119,26 +118,37 @@ def rerun_with(
     cpu: bool = False,
 ) -> Record:
     """Run a recorded run's spec with other flag values: a new spec, whose record names that run as its parent."""
-    with _opened(where, home) as link:
-        old, kept = recorded(prefix, home, progress)
+    with _repeating(prefix, where, home, progress, cpu=cpu) as (old, kept, link):
         plan = derived_plan(old, kept, assignments)
-        _say_where(link, progress)
         plan = _restored(plan, home, link, progress, where.via, cpu=cpu)
         return execute(plan, _limits(old, limits), home, link, progress, on_event, parent=old.id, detach=where.detach)
 
 
 def restore(old: Record, home: Home, link: Link, progress: Progress) -> Plan:
     """The plan of a recorded run, its image held by the engine."""
-    kept = store.open_run(home, old.id)
-    store.verify_run(kept, old)
-    return _restored(recorded_plan(old, kept), home, link, progress)
+    return _restored(recorded_plan(old, directory_of(old, home)), home, link, progress)
 
 
 @contextmanager
-def _opened(where: Where, home: Home) -> Iterator[Link]:
-    """The way to a host, which opens while this machine does its part."""
-    with link_to(where.host, home) as link:
-        check_way(link, where.via)
+def _repeating(
+    prefix: str, where: Where, home: Home, progress: Progress, *, cpu: bool
+) -> Iterator[tuple[Record, store.RunDirectory, Link]]:
+    """A run that has ended, its directory, which is held against the record, and the way to where it goes now."""
+    old = ended(prefix, home, progress)
+    with _opened(where, home, progress, gpus="" if cpu else str(old.spec.get("gpus", ""))) as link:
+        yield old, directory_of(old, home), link
+
+
+@contextmanager
+def _opened(where: Where, home: Home, progress: Progress, *, gpus: str) -> Iterator[Link]:
+    """The way to a host, which opens while this machine does its part; of several, to the one with the most room."""
+    names = hosts.resolve(hosts.read(home), where.host)
+    for name in names:
+        check_way(link_to(name, home), where.via)
+    host = names[0]
+    if len(names) > 1:
+        host = find_place(gpus, measure(names, home, progress, gpus=bool(gpus)), []) or host
+    with link_to(host, home) as link:
         if link.is_remote:
             link.begin()
         yield link
@@ -151,6 +161,7 @@ def _say_where(link: Link, progress: Progress) -> None:
 
 
 def _restored(plan: Plan, home: Home, link: Link, progress: Progress, via: str = "", *, cpu: bool = False) -> Plan:
+    _say_where(link, progress)
     if not cpu:
         gpus.planned(plan.spec.gpus, link.engine)  # refused before an image is made again
     image = environments.remembered_image(home, plan.image.id) or plan.image

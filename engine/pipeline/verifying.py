@@ -10,7 +10,7 @@ from engine import results, store
 from engine.errors import BadInput
 from engine.model import Cause, Comparison, Record
 from engine.pipeline.harvest import evidence
-from engine.pipeline.reading import find
+from engine.pipeline.reading import ended
 from engine.progress import Progress
 from engine.settings import Home
 
@@ -66,14 +66,6 @@ def _examine(
     title = f"{run.notebook}: {names[1]} against {names[0]}"
     page = partial(results.render_comparison, comparison, differing, title, names)
     return Verification(run, other, comparison, page)
-
-
-def ended(prefix: str, home: Home, progress: Progress) -> Record:
-    """A run that is not under way any more; BadInput for one that is."""
-    record = find(prefix, home, progress)
-    if record.status == "running":
-        raise BadInput(f"Run {record.id} is still running.", "Wait until it has ended; `nbseal runs` shows when.")
-    return record
 
 
 def _counterpart(run: Record, home: Home) -> str:

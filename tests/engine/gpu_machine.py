@@ -36,6 +36,7 @@ for gpu in /etc/gpus/*; do
             driver_version) value=$driver ;;
             memory.total) value=$memory ;;
             compute_cap) value=$capability ;;
+            uuid) value=$uuid ;;
             name) value=$name ;;
         esac
         [ -n "$value" ] || { echo "Field \\"$field\\" is not a valid field to query."; exit 2; }
@@ -59,7 +60,7 @@ int nvmlShutdown(void) { return 0; }
 const char *nvmlErrorString(int code) { return "stand-in"; }
 int nvmlDeviceGetCount_v2(unsigned int *count)
 {
-    *count = access("/etc/gpus/1", 0) == 0 ? 2 : access("/etc/gpus/0", 0) == 0;
+    *count = (access("/etc/gpus/0", 0) == 0) + (access("/etc/gpus/1", 0) == 0);
     return 0;
 }
 int nvmlDeviceGetHandleByIndex_v2(unsigned int number, void **device) { *device = &looks; return 0; }
@@ -89,7 +90,8 @@ if "create" in sys.argv:
     asked = env.get("NVIDIA_VISIBLE_DEVICES")
     if asked and "utility" in env.get("NVIDIA_DRIVER_CAPABILITIES", "utility"):
         there = sorted(os.listdir(state))
-        names = there if asked == "all" else [name for name in asked.split(",") if name in there]
+        own = lambda name: name[7 + 4] if name.startswith("GPU-") else name
+        names = there if asked == "all" else [own(name) for name in asked.split(",") if own(name) in there]
         pairs = [(os.path.join(state, name), "/etc/gpus/" + name) for name in names] + files
         for source, target in pairs:
             mount = {{"destination": target, "source": source, "type": "bind", "options": ["bind", "ro"]}}
@@ -109,7 +111,8 @@ if sys.argv[1:] == ["prestart"]:
             sys.exit(words)
     env = dict(item.partition("=")[::2] for item in config["process"]["env"])
     asked, there = env.get("NVIDIA_VISIBLE_DEVICES", ""), sorted(os.listdir(state))
-    names = there if asked == "all" else asked.split(",")
+    own = lambda name: name[7 + 4] if name.startswith("GPU-") else name
+    names = there if asked == "all" else [own(name) for name in asked.split(",")]
     for name in names:
         if name not in there:
             sys.exit("nvidia-container-cli: device error: %s: unknown device" % name)
@@ -118,6 +121,11 @@ if sys.argv[1:] == ["prestart"]:
     for source, target in [(os.path.join(state, name), "/etc/gpus/" + name) for name in names] + files:
         shutil.copy(source, root + target)
 """
+
+
+def uuid_of(number: int) -> str:
+    """What a GPU calls itself."""
+    return f"GPU-0000000{number}-1111-2222-3333-444444444444"
 
 
 class GpuMachine:
@@ -146,7 +154,8 @@ class GpuMachine:
             path.unlink()
         self.failure.unlink(missing_ok=True)
         for number, gpu in enumerate(gpus):
-            (self.state / str(number)).write_text("".join(f"{name}='{value}'\n" for name, value in gpu.items()))
+            known = {"uuid": uuid_of(number), **gpu}
+            (self.state / str(number)).write_text("".join(f"{name}='{value}'\n" for name, value in known.items()))
 
     # --- an engine with the runtime or the hook, or neither ---------------------------------------
 

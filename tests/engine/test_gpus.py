@@ -19,7 +19,7 @@ from engine.errors import EngineUnavailable
 from engine.files import remove_tree
 from engine.settings import Home
 from tests.conftest import MakeNotebook, Nbseal
-from tests.engine.gpu_machine import GPU, GpuMachine
+from tests.engine.gpu_machine import GPU, GpuMachine, uuid_of
 from tests.engine.machines import machine
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
@@ -32,7 +32,11 @@ LOOK = (
     "time.sleep(2)"
 )
 ONE = f"{GPU['name']} (40 GiB), driver {GPU['driver']}"
-A100 = {"name": GPU["name"], "memory": 40 << 30, "compute_capability": "8.0"}
+
+
+def a100(number: int) -> dict[str, object]:
+    return {"name": GPU["name"], "uuid": uuid_of(number), "memory": 40 << 30, "compute_capability": "8.0"}
+
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -76,7 +80,7 @@ def test_a_spec_gets_its_gpus_whatever_the_way(call: Call, gpus: GpuMachine, not
     first = record_of(call("run", path, "--gpus", "01", "--json"))
     assert first["spec"]["gpus"] == "1"
     assert not [name for name in first["spec"]["environment"] if name.startswith("NVIDIA")]
-    assert first["outcome"]["host"]["gpu"] == {"way": "runtime", "driver": GPU["driver"], "devices": [A100]}
+    assert first["outcome"]["host"]["gpu"] == {"way": "runtime", "driver": GPU["driver"], "devices": [a100(0)]}
     assert "['0']\n[]\n" in call("logs", first["id"]).stdout
     # What the real nvidia-ml-py read of the stand-in's libnvidia-ml: the mean, and the most.
     assert first["scalars"]["gpu/0/memory_peak"] == 3 << 30
@@ -167,7 +171,7 @@ def test_a_driver_that_does_not_know_compute_capabilities(call: Call, gpus: GpuM
     gpus.have({**GPU, "capability": "", "memory": "[N/A]"})
     record = record_of(call("run", notebook("1"), "--gpus", "1", "--json"))
     assert record["outcome"]["host"]["gpu"]["devices"] == [
-        {"name": GPU["name"], "memory": None, "compute_capability": None}
+        {"name": GPU["name"], "uuid": uuid_of(0), "memory": None, "compute_capability": None}
     ]
 
 
@@ -237,7 +241,7 @@ def test_a_run_whose_process_is_killed_keeps_what_is_known_of_its_gpus(
         time.sleep(0.2)
     record = json.loads(call("show", found[0]["id"], "--json").stdout)
     assert record["status"] == "completed"
-    assert record["outcome"]["host"]["gpu"] == {"way": "runtime", "driver": GPU["driver"], "devices": [A100]}
+    assert record["outcome"]["host"]["gpu"] == {"way": "runtime", "driver": GPU["driver"], "devices": [a100(0)]}
 
 
 def test_another_machine_gives_its_gpus(
@@ -254,7 +258,7 @@ def test_another_machine_gives_its_gpus(
         assert nbseal("hosts", "add", "far", far.ssh_url).returncode == 0
         record = record_of(nbseal("run", notebook(LOOK), "--gpus", "1", "--host", "far", "--json"))
         host = record["outcome"]["host"]
-        assert (host["name"], host["gpu"]["way"], host["gpu"]["devices"]) == ("far", "runtime", [A100])
+        assert (host["name"], host["gpu"]["way"], host["gpu"]["devices"]) == ("far", "runtime", [a100(0)])
         assert record["scalars"]["gpu/0/memory_peak"] == 3 << 30
         (checked,) = json.loads(nbseal("hosts", "check", "--json").stdout)
         assert checked["gpus"]["detail"] == f"2 x {ONE}, by the nvidia runtime"
@@ -308,7 +312,7 @@ def test_cdi(cdi: GpuMachine, nbseal: Nbseal, notebook: MakeNotebook, engine: da
         time.sleep(0.2)
     path = notebook(LOOK)
     record = record_of(nbseal("run", path, "--gpus", "0,1", "--json"))
-    assert record["outcome"]["host"]["gpu"] == {"way": "cdi", "driver": GPU["driver"], "devices": [A100, A100]}
+    assert record["outcome"]["host"]["gpu"] == {"way": "cdi", "driver": GPU["driver"], "devices": [a100(0), a100(1)]}
     assert "['0', '1']\n[]\n" in nbseal("logs", record["id"]).stdout
     assert {"gpu/0/memory_peak", "gpu/1/utilisation"} <= set(record["scalars"])
     assert record_of(nbseal("rerun", record["id"], "--json"))["verdict"] == "identical"

@@ -18,10 +18,12 @@ from engine.cli.commands.options import (
     ExactOption,
     FilesOption,
     HostOption,
+    JobsOption,
     Json,
     LockedOption,
     MemoryOption,
     NotebookPath,
+    OneHostOption,
     RequirementOption,
     ResolverOption,
     RunName,
@@ -83,7 +85,7 @@ def run(
 
 @app.command()
 def rerun(
-    run: RunName,
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs' ids or hashes, or beginnings of them.")],
     assignments: Annotated[
         list[str] | None,
         typer.Option("--with", metavar="FLAG=VALUE", help="Another value for a flag: a new spec. Repeatable."),
@@ -97,34 +99,34 @@ def rerun(
     host: HostOption = None,
     via: ViaOption = None,
     detach: DetachOption = False,
+    jobs: JobsOption = 1,
     cpu: CpuOption = False,
     at_least: AtLeastOption = None,
     exact: ExactOption = False,
     as_json: Json = False,
 ) -> int:
-    """Repeat a run from its record alone and judge how it came out: identical, equivalent, close, different.
+    """Repeat runs from their records alone and judge how they came out: identical, equivalent, close, different.
 
     RUN may be oci://HOST/REPOSITORY[:TAG|@DIGEST]; it is pulled first.
     """
-    from engine.cli import running, verifying
+    from engine.cli import running, several, sharing, verifying
 
     required = verifying.required(at_least, exact=exact)
     limits = running.limits(timeout, cell_timeout, memory)
     judged = exact or at_least is not None
     if image_only:
-        running.refuse_beside_image_only(assignments or [], limits, judged=judged or cpu)
+        running.refuse_beside_image_only(assignments or [], limits, judged=judged or cpu, several=len(runs) > 1)
     elif assignments:
         running.refuse_judging(judged=judged)
-    if run.startswith("oci://"):
-        from engine.cli import sharing
-
-        run = sharing.fetched(run)
+    runs = [sharing.fetched(run) if run.startswith("oci://") else run for run in runs]
+    place = running.where(host, via, detach=detach)
     if image_only:
-        return running.rebuild(run, as_json=as_json)
+        return running.rebuild(runs[0], as_json=as_json)
+    if len(runs) > 1:
+        return several.rerun(runs, assignments or [], limits, required, place, jobs, cpu=cpu, as_json=as_json)
     if assignments:
-        place = running.where(host, via, detach=detach)
-        return running.rerun_with(run, assignments, limits, place, cpu=cpu, as_json=as_json)
-    return running.rerun(run, limits, required, running.where(host, via, detach=detach), cpu=cpu, as_json=as_json)
+        return running.rerun_with(runs[0], assignments, limits, place, cpu=cpu, as_json=as_json)
+    return running.rerun(runs[0], limits, required, place, cpu=cpu, as_json=as_json)
 
 
 @app.command()
@@ -136,7 +138,7 @@ def attach(run: RunName, as_json: Json = False) -> int:
 
 
 @app.command()
-def stop(run: RunName, host: HostOption = None, as_json: Json = False) -> int:
+def stop(run: RunName, host: OneHostOption = None, as_json: Json = False) -> int:
     """Stop a run, on whatever machine: the cell is interrupted, what was printed is kept.
 
     With --host it need not be a run of this home.

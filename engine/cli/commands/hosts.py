@@ -54,13 +54,25 @@ def hosts_check(
 
 @hosts.command(name="default")
 def hosts_default(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A host's name, or 'local' for this machine.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A host, a group, or 'local' for this machine.")],
     as_json: Json = False,
 ) -> int:
     """Choose the machine that is meant when none is named."""
     from engine.cli import hosting
 
     return hosting.default(name, as_json=as_json)
+
+
+@hosts.command(name="group")
+def hosts_group(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The group's name.")],
+    members: Annotated[list[str], typer.Argument(metavar="HOST...", help="Hosts, or 'local' for this machine.")],
+    as_json: Json = False,
+) -> int:
+    """Have one name mean several machines: a run goes to the one with most room."""
+    from engine.cli import hosting
+
+    return hosting.group(name, members, as_json=as_json)
 
 
 @hosts.command(name="prune")
@@ -79,7 +91,7 @@ def hosts_prune(
 
 @hosts.command(name="remove")
 def hosts_remove(name: HostName, as_json: Json = False) -> int:
-    """Forget a machine; nothing is done there."""
+    """Forget a machine, or a group; nothing is done there."""
     from engine.cli import hosting
 
     return hosting.remove(name, as_json=as_json)

@@ -35,7 +35,15 @@ MemoryOption = Annotated[
 ]
 HostOption = Annotated[
     str | None,
-    typer.Option("--host", metavar="NAME", help="On which machine ('local' is this one); default: `hosts default`."),
+    typer.Option(
+        "--host",
+        metavar="NAME[,NAME]",
+        help="On which machine ('local' is this one), or on which of several has most room; default: `hosts default`.",
+    ),
+]
+OneHostOption = Annotated[str | None, typer.Option("--host", metavar="NAME", help="On which machine.")]
+JobsOption = Annotated[
+    int, typer.Option("--jobs", "-j", min=1, metavar="N", help="At most so many runs at once; one to a GPU.")
 ]
 ViaOption = Annotated[
     str | None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.containers.gpu_facts import read
+from engine.containers.gpu_turns import free
 from engine.containers.gpus import Asked, Given, choose, parse, without
 from engine.containers.refusals import refused
 from engine.errors import BadInput, EngineUnavailable
@@ -98,14 +100,14 @@ NVIDIA = {"Runtimes": {"nvidia": {"path": "nvidia-container-runtime"}, "runc": {
         (info("docker-28.5"), "all", "device-requests", []),
         (info("docker-28.5", **NVIDIA), "all", "runtime", []),
         (info("docker-28.5-cdi"), "all", "cdi", ["all"]),
-        (info("docker-28.5-cdi"), "1", "cdi", ["0"]),
+        (info("docker-28.5-cdi"), "1", "cdi", ["0", "1"]),  # to be picked from
         (info("docker-28.5-cdi"), "2", "cdi", ["0", "1"]),
         (info("docker-28.5-cdi"), "1,0", "cdi", ["0", "1"]),
         (info("docker-28.5-cdi", **NVIDIA), "2", "cdi", ["0", "1"]),
         # CDI, but not of GPUs
         (info("docker-28.5", DiscoveredDevices=[{"ID": "vendor.com/nic=0"}]), "1", "device-requests", []),
         # CDI switched on in an engine that does not list what it knows
-        (info("docker-28.5", ServerVersion="26.1.5", CDISpecDirs=["/etc/cdi"]), "2", "cdi", ["0", "1"]),
+        (info("docker-28.5", ServerVersion="26.1.5", CDISpecDirs=["/etc/cdi"]), "2", "cdi", ["all"]),
         (info("docker-28.5", ServerVersion="26.1.5", CDISpecDirs=["/etc/cdi"]), "all", "cdi", ["all"]),
         (info("docker-28.5", ServerVersion="26.1.5", CDISpecDirs=["/etc/cdi"], **NVIDIA), "all", "runtime", []),
         (info("docker-28.5", ServerVersion="26.1.5", CDISpecDirs=[]), "all", "device-requests", []),
@@ -138,9 +140,7 @@ def test_podman_is_refused() -> None:
     assert refusal.value.exit_code == 3
 
 
-@pytest.mark.parametrize(
-    ("request_", "visible"), [("all", "all"), ("1", "0"), ("3", "0,1,2"), ("4,1", "1,4"), (UUID, UUID)]
-)
+@pytest.mark.parametrize(("request_", "visible"), [("all", "all"), ("3", "all"), ("4,1", "1,4"), (UUID, UUID)])
 def test_the_runtime_reads_the_environment(request_: str, visible: str) -> None:
     given = Given(parse(request_), "runtime")
     assert given.settings() == {"runtime": "nvidia"}
@@ -150,7 +150,7 @@ def test_the_runtime_reads_the_environment(request_: str, visible: str) -> None:
     }
 
 
-@pytest.mark.parametrize(("request_", "count", "ids"), [("all", -1, []), ("2", 2, []), ("4,1", 0, ["1", "4"])])
+@pytest.mark.parametrize(("request_", "count", "ids"), [("all", -1, []), ("2", -1, []), ("4,1", 0, ["1", "4"])])
 def test_device_requests(request_: str, count: int, ids: list[str]) -> None:
     given = Given(parse(request_), "device-requests")
     (wanted,) = given.settings()["device_requests"]
@@ -170,12 +170,14 @@ def test_cdi_and_none() -> None:
 
 
 def test_what_nvidia_smi_says() -> None:
-    said = "550.54.14, 40960, 8.0, NVIDIA A100-SXM4-40GB\n550.54.14, [N/A], [N/A], NVIDIA GB10, with a comma\n"
+    said = (
+        f"550.54.14, 40960, {UUID}, 8.0, NVIDIA A100-SXM4-40GB\n550.54.14, [N/A], ?, [N/A], NVIDIA GB10, with a comma\n"
+    )
     assert read(said) == {
         "driver": "550.54.14",
         "devices": [
-            {"name": "NVIDIA A100-SXM4-40GB", "memory": 40 << 30, "compute_capability": "8.0"},
-            {"name": "NVIDIA GB10, with a comma", "memory": None, "compute_capability": None},
+            {"name": "NVIDIA A100-SXM4-40GB", "uuid": UUID, "memory": 40 << 30, "compute_capability": "8.0"},
+            {"name": "NVIDIA GB10, with a comma", "uuid": None, "memory": None, "compute_capability": None},
         ],
     }
 
@@ -190,7 +192,12 @@ def test_what_it_cannot_mean(said: str) -> None:
 
 @given(st.text(alphabet=st.characters(codec="utf-8"), max_size=300))
 def test_hostile_words_of_it(said: str) -> None:
-    for text in (said, f"550.1, 1, 8.0, {said}", f"550.1, {said}, {said}, n", f"550.1, 1, 8.0, n{said}\n" * 200):
+    for text in (
+        said,
+        f"550.1, 1, {said}, 8.0, {said}",
+        f"550.1, {said}, {said}, n",
+        f"550.1, 1, u, 8.0, n{said}\n" * 200,
+    ):
         facts = read(text)
         assert len(facts.get("devices", ())) <= 64
         for device in facts.get("devices", ()):
@@ -259,3 +266,54 @@ def test_refusals_are_sentences(said: str, message: str) -> None:
 @pytest.mark.parametrize("said", ["", "no space left on device", "No such image: sha256:00", "Conflict. The name"])
 def test_other_words_are_left_alone(said: str) -> None:
     assert refused(said) is None
+
+
+# --- which of them --------------------------------------------------------------------------------
+
+
+def having(given: Given, *uuids: str | None) -> Given:
+    """As after the machine was asked."""
+    devices = [{"name": f"GPU {at}", "uuid": uuid, "memory": None} for at, uuid in enumerate(uuids)]
+    return replace(given, facts={"driver": "550.1", "devices": devices})
+
+
+def test_a_number_of_gpus_are_those_that_are_free() -> None:
+    two = having(Given(parse("2"), "runtime"), "GPU-a", "GPU-b", "GPU-c")
+    picked = free(two, {"GPU-b": "other"})
+    assert picked is not None
+    assert picked.environment()["NVIDIA_VISIBLE_DEVICES"] == "GPU-a,GPU-c"
+    assert picked.uuids == ("GPU-a", "GPU-c")
+    assert [device["name"] for device in picked.described()["devices"]] == ["GPU 0", "GPU 2"]
+    assert free(two, {"GPU-a": "x", "GPU-b": "y"}) is None
+
+
+def test_those_that_were_named_and_all_of_them_have_to_be_free() -> None:
+    for request_ in ("all", "0,1"):
+        both = having(Given(parse(request_), "device-requests"), "GPU-a", "GPU-b")
+        assert free(both, {"GPU-z": "other"}) == both
+        assert free(both, {"GPU-b": "other"}) is None
+
+
+@pytest.mark.parametrize("engine", ["docker-28.5-cdi", "docker-25"])
+def test_by_cdi_they_are_picked_by_the_name_that_the_engine_knows(engine: str) -> None:
+    known = (
+        info("docker-28.5", ServerVersion="25.0", CDISpecDirs=["/etc/cdi"]) if engine == "docker-25" else info(engine)
+    )
+    one = having(choose(known, parse("1")), UUID, "GPU-b")
+    picked = free(one, {UUID: "other"})
+    assert picked is not None
+    (wanted,) = picked.settings()["device_requests"]
+    assert wanted["DeviceIDs"] == ["nvidia.com/gpu=1"]
+    by_uuid = info("docker-28.5", DiscoveredDevices=[{"Source": "cdi", "ID": f"nvidia.com/gpu={UUID}"}])
+    picked = free(having(choose(by_uuid, parse("1")), UUID), ())
+    assert picked is not None
+    assert picked.devices == (f"nvidia.com/gpu={UUID}",)
+
+
+def test_where_one_cannot_be_told_from_another_the_first_ones_are_taken() -> None:
+    unasked = free(Given(parse("2"), "device-requests", facts={"unknown": "no nvidia-smi"}), {"GPU-a": "other"})
+    assert unasked is not None
+    assert unasked.settings()["device_requests"][0]["DeviceIDs"] == ["0", "1"]
+    nameless = free(having(Given(parse("1"), "runtime"), None, None), {"GPU-a": "other"})
+    assert nameless is not None
+    assert (nameless.environment()["NVIDIA_VISIBLE_DEVICES"], nameless.uuids) == ("0", ())

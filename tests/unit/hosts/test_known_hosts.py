@@ -149,3 +149,72 @@ def test_a_damaged_list_is_said(home: Home, content: str) -> None:
 def test_a_default_that_is_gone_is_this_machine(home: Home) -> None:
     (home.root / "hosts.json").write_text(json.dumps({"schema": 1, "default": "gone", "hosts": {}}))
     assert hosts.read(home).default == "local"
+
+
+# --- groups -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def lab(home: Home) -> Home:
+    """Three hosts, two of which are a group, which is the default."""
+    for name in ("gpu1", "gpu2", "gpu3"):
+        hosts.add(home, name, f"ssh://{name}")
+    hosts.group(home, "lab", ["gpu1", "gpu2"])
+    hosts.set_default(home, "lab")
+    return home
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("", ("gpu1", "gpu2")),
+        ("lab", ("gpu1", "gpu2")),
+        ("gpu3", ("gpu3",)),
+        ("local", ("local",)),
+        ("gpu2,local, gpu3", ("gpu2", "local", "gpu3")),
+        ("gpu2,lab,gpu2", ("gpu2", "gpu1")),
+    ],
+)
+def test_what_a_name_means(lab: Home, text: str, meant: tuple[str, ...]) -> None:
+    assert hosts.resolve(hosts.read(lab), text) == meant
+
+
+@pytest.mark.parametrize("text", ["nobody", "gpu1,nobody", ",", "gpu1,", "lab lab"])
+def test_what_means_no_machine(lab: Home, text: str) -> None:
+    with pytest.raises(BadInput, match="There is no host"):
+        hosts.resolve(hosts.read(lab), text)
+
+
+@pytest.mark.parametrize(
+    ("name", "members", "message"),
+    [
+        ("gpu1", ["gpu2"], "cannot be called 'gpu1'"),
+        ("local", ["gpu2"], "cannot be called 'local'"),
+        ("a,b", ["gpu2"], "cannot be called 'a,b'"),
+        ("other", ["nobody"], "There is no host 'nobody'"),
+        ("other", ["lab"], "lab is a group, and one host is wanted"),
+        ("other", ["gpu1", "gpu1"], "each host once"),
+        ("other", [], "at least one"),
+    ],
+)
+def test_what_cannot_be_grouped(lab: Home, name: str, members: list[str], message: str) -> None:
+    before = hosts.read(lab)
+    with pytest.raises(BadInput, match=message):
+        hosts.group(lab, name, members)
+    assert hosts.read(lab) == before
+
+
+def test_a_group_has_only_hosts_that_there_are(lab: Home) -> None:
+    with pytest.raises(BadInput, match="There is a group lab already"):
+        hosts.add(lab, "lab", "ssh://lab")
+    hosts.remove(lab, "gpu1")
+    assert hosts.read(lab).groups == {"lab": ("gpu2",)}
+    assert hosts.read(lab).default == "lab"
+    hosts.group(lab, "lab", ["gpu3", "local"])
+    assert hosts.resolve(hosts.read(lab), "") == ("gpu3", "local")
+    hosts.group(lab, "lab", ["gpu3"])
+    hosts.remove(lab, "gpu3")
+    assert (hosts.read(lab).groups, hosts.read(lab).default) == ({}, "local")
+    hosts.group(lab, "lab", ["gpu2"])
+    hosts.remove(lab, "lab")
+    assert hosts.read(lab) == hosts.Hosts({"gpu2": hosts.Host("gpu2", "ssh://gpu2")}, "local")
