@@ -6,7 +6,7 @@ PYTHON := .venv/bin/python
 
 .NOTPARALLEL:
 
-.PHONY: help setup demo test test-engines lint unit engine bench corpus determinism fuzz docs clean
+.PHONY: help setup demo test test-engines lint unit engine bench corpus determinism fuzz chaos docs clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -56,6 +56,10 @@ determinism: setup ## measure what --deterministic brings: make determinism CORP
 fuzz: ## import archives changed at random: make fuzz MINUTES=30
 	@scripts/setup python
 	@$(PYTHON) -m tests.fuzz.imports $(or $(MINUTES),1)
+
+chaos: ## break the way to another machine in each stage, at random: make chaos COUNT=20
+	@scripts/setup tests
+	@$(PYTHON) -m scripts.chaos --count $(or $(COUNT),20)
 
 docs: ## write docs/reference/cli.md anew from the program's own --help
 	@scripts/setup python

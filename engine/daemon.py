@@ -108,10 +108,11 @@ def connect() -> Engine:
         ) from error
 
 
-def reach(url: str, shown: str, host: str, tls: Path | None = None) -> Engine:
+def reach(url: str, shown: str, host: str, tls: Path | None = None, patience: float = 0) -> Engine:
     """Ask an engine who it is. ``shown`` is its address for people; docker's and requests' errors pass through.
 
-    Another machine's engine gets less time for one answer: a link may be dead without saying so.
+    Another machine's engine gets less time for one answer: a link may be dead without saying so. With ``tls`` it has
+    ``patience`` seconds to take a connection.
     """
     import docker
     from docker.constants import DEFAULT_DOCKER_API_VERSION
@@ -128,6 +129,10 @@ def reach(url: str, shown: str, host: str, tls: Path | None = None) -> Engine:
         )
         # REQUESTS_CA_BUNDLE and proxies are about the web; they would take the place of the certificates said here.
         client.api.trust_env = False
+        if tls is not None:
+            from engine.hosts.watched import WatchedAdapter
+
+            client.api.mount("https://", WatchedAdapter(patience))
         return client
 
     # Without a version, the client would ask for it before anything can be set.

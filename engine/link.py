@@ -158,7 +158,7 @@ class Link:
             self._tunnel = Tunnel(address, self._patience)
             url = f"unix://{self._tunnel.socket}"
         try:
-            return reach(url, host.url, host.name, tls)
+            return reach(url, host.url, host.name, tls, self._patience)
         except no_answer() as error:
             self._shut()
             raise EngineUnavailable(

@@ -66,12 +66,17 @@ class Source:
 def pull_image(image: Image, source: Source, link: Link, progress: Progress) -> None:
     """Have the engine of ``link`` fetch exactly this image, tagged as any of ours.
 
-    EnvironmentFailed when it cannot; VerificationFailed, and nothing stays there, when what came is another image.
+    EnvironmentFailed when it cannot; EngineUnavailable when the way is lost; VerificationFailed, and nothing stays
+    there, when what came is another image.
     """
-    link.attempt(
-        lambda engine: _pull(image, source, engine, progress),
-        on_break=lambda why: progress.say(f"  The link to {link.name} broke: {why}"),
-    )
+    try:
+        link.attempt(
+            lambda engine: _pull(image, source, engine, progress),
+            on_break=lambda why: progress.say(f"  The link to {link.name} broke: {why}"),
+        )
+    except EngineUnavailable as error:
+        hint = "The image is in the registry: the same command has the host fetch it from there."
+        raise EngineUnavailable(error.message, hint) from error
 
 
 def _pull(image: Image, source: Source, engine: Engine, progress: Progress) -> None:
@@ -136,7 +141,7 @@ def _refusal(reason: str, source: Source, engine: Engine) -> NbsealError:
             said = message.format(engine.host, source.registry)
             return EnvironmentFailed(said, hint.format(engine.host, source.registry))
     short = "".join(char for char in reason if char.isprintable())[:300].rstrip(".")
-    return EngineUnavailable(
+    return EnvironmentFailed(
         f"The engine of {engine.host} did not fetch the image from {source.registry}: {short}.",
         "Leave out --via to send it over the link.",
     )

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _CABLES = ipaddress.ip_network("10.128.0.0/10")
 _TLS_PORT = 2376
 _INSIDE = (("mount", "mnt"), ("pid", "pid"))
-_PROGRAMS = ("sshd", "ssh-keygen", "dockerd", "docker-init", "iptables", "ip", "unshare", "nsenter")
+_PROGRAMS = ("sshd", "ssh-keygen", "dockerd", "docker-init", "iptables", "ip", "ss", "unshare", "nsenter")
 
 
 @dataclass
@@ -150,7 +150,8 @@ class Machine:
         self._boot()
 
     def cut(self) -> None:
-        """Every ssh connection breaks, and can be made again."""
+        """Every connection over ssh and TLS breaks, and can be made again."""
+        self._on.call("ss", "--kill", "state", "connected", "sport", "=", f":{_TLS_PORT}")
         for process in self._sessions():
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -26,7 +26,7 @@ from engine.environments import LayersMissing, Sent, build, remove_parts, send_i
 from engine.environments.assemble import image_config
 from engine.environments.images import remembered_image
 from engine.environments.layers import layer_file, pack_tree
-from engine.errors import EnvironmentFailed
+from engine.errors import EngineUnavailable, EnvironmentFailed
 from engine.files import write_json
 from engine.link import Link
 from engine.progress import Silent
@@ -39,6 +39,7 @@ pytestmark = pytest.mark.engine
 
 MB = 1 << 20
 OWNER = "0123456789abcdef"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,13 @@ class Desk:
         config = image_config(layers, environment={})
         return Made(Image(sha256_bytes(config), "", (), tuple(layers)), config)
 
-    def send(self, made: Made, progress: Silent | None = None, owner: str = OWNER) -> Sent:
-        with Link(self.host) as link:
+    def by(self, way: str) -> Desk:
+        """The same, by ssh or TLS."""
+        over_tls = hosts.Host("gpu1", self.machine.tcp_url, str(self.machine.tls))
+        return self if way == "ssh" else replace(self, host=over_tls)
+
+    def send(self, made: Made, progress: Silent | None = None, owner: str = OWNER, *, kind: type[Link] = Link) -> Sent:
+        with kind(self.host) as link:
             return send_image(made.image, made.config, owner, self.home, link, progress or Silent())
 
     def measured(self, made: Made) -> tuple[Sent, int]:
@@ -108,6 +114,13 @@ def desk(second: Machine, tmp_path: Path) -> Iterator[Desk]:
     desk = Desk(Home(tmp_path / "home"), second, hosts.Host("gpu1", second.ssh_url))
     yield desk
     desk.forget(*{image["Id"] for image in desk.there()} - known)
+
+
+class Hasty(Link):
+    """Gives up soon."""
+
+    def attempt(self, action: Callable[[daemon.Engine], T], **settings: Any) -> T:
+        return super().attempt(action, **{**settings, "patience": 10.0})
 
 
 def watching(machine: Machine, amount: int, action: Callable[[], None]) -> threading.Thread:
@@ -156,9 +169,8 @@ def test_what_compresses_goes_compressed(desk: Desk) -> None:
 
 
 def test_over_tls_too(desk: Desk) -> None:
-    host = hosts.Host("gpu1", desk.machine.tcp_url, str(desk.machine.tls))
     made = desk.image(desk.layers(MB))
-    replace(desk, host=host).send(made)
+    desk.by("tls").send(made)
     assert desk.holds(made)
 
 
@@ -201,6 +213,42 @@ def test_a_cut_costs_what_was_under_way(seed: int, desk: Desk) -> None:
     # Two parts may be under way, of at most 64 MB and a layer each.
     assert desk.machine.received() - before < 1.1 * (made.size + len(cuts) * 2 * 80 * MB)
     assert not desk.parts()
+
+
+@pytest.mark.parametrize("way", ["ssh", "tls"])
+def test_a_frozen_link_is_noticed_and_gone_on_with(way: str, desk: Desk) -> None:
+    made = desk.image(desk.layers(*[16 * MB] * 12))
+    before, watched = desk.machine.received(), Watched()
+
+    def freeze() -> None:
+        desk.machine.freeze()
+        time.sleep(40)
+        desk.machine.thaw()
+
+    frozen = watching(desk.machine, 130 * MB, freeze)
+    sent = desk.by(way).send(made, watched)
+    frozen.join(60)
+    assert desk.holds(made)
+    assert sent.layers == 12
+    assert [line for line in watched.lines if "The link to gpu1 broke" in line]
+    assert desk.machine.received() - before < 1.1 * (made.size + 2 * 80 * MB)
+    assert not desk.parts()
+
+
+def test_a_link_that_stays_frozen_is_a_sentence(desk: Desk) -> None:
+    made = desk.image(desk.layers(*[16 * MB] * 12))
+    frozen = watching(desk.machine, 130 * MB, desk.machine.freeze)
+    began = time.monotonic()
+    with pytest.raises(EngineUnavailable) as caught:
+        desk.by("tls").send(made, kind=Hasty)
+    assert time.monotonic() - began < 120
+    frozen.join(10)
+    assert caught.value.message.startswith("The engine of gpu1 does not answer any more: ")
+    assert caught.value.hint == "What has arrived stays there: the same command goes on from it."
+    assert caught.value.exit_code == 3
+    desk.machine.thaw()
+    assert desk.send(made).held >= 4  # of the first part
+    assert desk.holds(made)
 
 
 def test_whoever_is_killed_leaves_what_came(desk: Desk) -> None:

@@ -6,6 +6,7 @@ import base64
 import json
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from engine import hosts, pipeline, registry
 from engine.digests import bare
 from engine.environments import Source, layer_file, pull_image
-from engine.errors import EnvironmentFailed, VerificationFailed
+from engine.errors import EngineUnavailable, EnvironmentFailed, VerificationFailed
 from engine.files import write_json
 from engine.link import Link
 from engine.progress import Silent
@@ -25,7 +26,8 @@ from tests.conftest import MakeNotebook, Nbseal
 from tests.engine import registries
 from tests.engine.machines import Machine
 from tests.engine.registries import Running, htpasswd
-from tests.engine.test_sending import MB, Desk, Made
+from tests.engine.test_image import Watched
+from tests.engine.test_sending import MB, Desk, Hasty, Made, watching
 from tests.unit.registry.conftest import Authority
 
 pytestmark = pytest.mark.engine
@@ -151,6 +153,43 @@ def test_a_registry_that_refuses(desk: Desk, place: Place) -> None:
     stranger = Source(place.running.address, "team/images", digest_there(place, made))
     with Link(desk.host) as link, pytest.raises(EnvironmentFailed, match="refuses access to gpu1"):
         pull_image(made.image, stranger, link, Silent())
+
+
+@pytest.mark.parametrize("way", ["ssh", "tls"])
+@pytest.mark.parametrize("what", ["cut", "frozen"])
+def test_a_link_that_breaks_while_the_engine_fetches(way: str, what: str, desk: Desk, place: Place) -> None:
+    made = known(desk, 150 * MB)
+    ensure(desk, made, place.via)
+    desk.forget(made.image.id)
+
+    def strike() -> None:
+        if what == "cut":
+            desk.machine.cut()
+            return
+        desk.machine.freeze()
+        time.sleep(40)
+        desk.machine.thaw()
+
+    struck, watched = watching(desk.machine, 20 * MB, strike), Watched()
+    with Link(desk.by(way).host) as link:
+        pipeline.ensure_image(made.image, link, desk.home, watched, place.via)
+    struck.join(60)
+    assert [line for line in watched.lines if "The link to gpu1 broke" in line]
+    assert desk.holds(made)
+
+
+def test_a_link_that_stays_frozen_while_the_engine_fetches(desk: Desk, place: Place) -> None:
+    made = known(desk, 150 * MB)
+    ensure(desk, made, place.via)
+    desk.forget(made.image.id)
+    frozen = watching(desk.machine, 20 * MB, desk.machine.freeze)
+    began = time.monotonic()
+    with Hasty(desk.by("tls").host) as link, pytest.raises(EngineUnavailable) as caught:
+        pipeline.ensure_image(made.image, link, desk.home, Silent(), place.via)
+    assert time.monotonic() - began < 120
+    frozen.join(10)
+    assert caught.value.message.startswith("The engine of gpu1 does not answer any more: ")
+    assert "the same command" in caught.value.hint
 
 
 def digest_there(place: Place, made: Made) -> str:
