@@ -22,6 +22,7 @@ from engine.containers.profile import (
     with_one_thread,
     with_other_hashes,
 )
+from engine.containers.refusals import explained
 from engine.containers.stopping import find_running, stop
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "elsewhere",
     "environment",
     "execute",
+    "explained",
     "find_items",
     "find_running",
     "forget",

@@ -39,15 +39,21 @@ def _item(name: str, labels: dict[str, str], is_at_work: bool) -> Item:
     return Item(labels.get(LABEL, ""), name, run, home, is_at_work)
 
 
-def remove_item(engine: Engine, item: Item) -> None:
-    """One container, killing it if need be, or one volume; one that is gone is no error."""
-    from docker.errors import NotFound
+def remove_item(engine: Engine, item: Item) -> bool:
+    """One container, killing it if need be, or one volume; one that is gone is no error. False for one in use."""
+    from docker.errors import APIError
 
-    with suppress(NotFound):
+    try:
         if item.kind == "volume":
             engine.client.api.remove_volume(item.name)
         else:
             engine.client.api.remove_container(item.name, force=True)
+    except APIError as error:
+        status = error.response.status_code if error.response is not None else 0
+        if status not in (404, 409):
+            raise
+        return status == 404
+    return True
 
 
 def remove_cache(engine: Engine) -> tuple[Item, ...]:

@@ -69,8 +69,11 @@ def refused(text: str) -> EngineUnavailable | None:
 
 
 @contextmanager
-def explained() -> Iterator[None]:
-    """Turn docker-py's exceptions into EngineUnavailable, one sentence and a hint; Detached when it did not answer."""
+def explained(what: str = "run the container") -> Iterator[None]:
+    """Turn docker-py's exceptions into EngineUnavailable, one sentence and a hint; Detached when it did not answer.
+
+    ``what`` is what the engine was asked to do.
+    """
     from docker.errors import APIError, DockerException, ImageNotFound
     from requests.exceptions import RequestException
 
@@ -91,7 +94,7 @@ def explained() -> Iterator[None]:
                 "The container engine's disk is full.", "Free space there; `nbseal doctor` shows where it is."
             ) from error
         raise EngineUnavailable(
-            f"The container engine refused to run the container: {text}.", "`nbseal doctor` checks the engine."
+            f"The container engine refused to {what}: {text}.", "`nbseal doctor` checks the engine."
         ) from error
     except (DockerException, RequestException) as error:
         raise Detached(

@@ -25,18 +25,30 @@ def prune(name: str, home: Home, progress: Progress, *, cache: bool) -> Pruned:
     """Remove containers and volumes of this home's runs that are recorded, discarded or purged, and not at work.
 
     Runs that have ended are recorded first, with what they left. Parts of images go, too, whose sender was killed.
-    With ``cache``, also inputs and images that no container uses.
+    With ``cache``, also inputs and images that no container uses. EngineUnavailable when the engine refuses.
     """
-    with link_to(name, home) as link:
+    with link_to(name, home) as link, containers.explained("remove what is there"):
         _ = link.engine
-        open_runs = {run.id for run in runs(home, progress) if run.status == "running"}
+        # Before the home is asked: what belongs to a run that begins meanwhile is then not among them.
         items = link.attempt(containers.find_items)
-        ours = [item for item in items if item.home == store.home_id(home)]
+        begun = _begun(home, progress)
+        own = store.home_id(home)
+        ours = [item for item in items if own and item.home == own]
         at_work = {item.run for item in ours if item.kind == "run" and item.is_at_work}
-        dead = [item for item in ours if item.run not in open_runs | at_work]
+        dead = [item for item in ours if item.run not in begun | at_work]
+        removed = []
         for item in dead:
-            link.attempt(lambda engine, item=item: containers.remove_item(engine, item))  # type: ignore[misc]
-        parts = environments.remove_parts(store.home_id(home), home, link)
+            if link.attempt(lambda engine, item=item: containers.remove_item(engine, item)):  # type: ignore[misc]
+                removed.append(item)
+            else:
+                progress.say(f"{item.name} is in use, or being removed by another command; it stays.")
+        parts = environments.remove_parts(own, home, link)
         cached = link.attempt(containers.remove_cache) if cache else ()
     kept = tuple(item for item in ours if item not in dead)
-    return Pruned((*dead, *(Item("part", name) for name in parts), *cached), kept, len(items) - len(ours))
+    return Pruned((*removed, *(Item("part", name) for name in parts), *cached), kept, len(items) - len(ours))
+
+
+def _begun(home: Home, progress: Progress) -> set[str]:
+    """Runs that are under way, or whose record cannot be read: what they left may be all that there is of them."""
+    under_way = {run.id for run in runs(home, progress) if run.status == "running"}
+    return under_way | set(store.damaged_runs(home))

@@ -15,6 +15,9 @@ from typing import Any
 
 import pytest
 
+from engine.pipeline import pruning
+from engine.pipeline.reading import runs
+from engine.progress import Progress, Silent
 from engine.settings import Home
 from tests.conftest import MakeNotebook, Nbseal
 from tests.engine.machines import Machine
@@ -38,7 +41,7 @@ def record(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 def left_on(machine: Machine) -> list[str]:
     """Containers and volumes of runs."""
     with machine.engine() as client:
-        containers = [item.name for item in client.containers.list(all=True)]
+        containers = [item["Names"][0].lstrip("/") for item in client.api.containers(all=True)]
         return sorted([*containers, *(item.name for item in client.volumes.list() if "input" not in item.name)])
 
 
@@ -269,6 +272,58 @@ def test_what_dead_runs_left_is_removed_and_nothing_else(
     assert len(left) == own + 2
     assert nbseal("stop", run["id"]).returncode == 0
     assert begun.done()["status"] == "interrupted"
+
+
+def test_pruning_leaves_a_run_alone_that_begins_meanwhile(
+    far: Machine, begin: Begin, fresh_home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[Begun] = []
+
+    def listed_late(home: Home, progress: Progress) -> object:
+        found = runs(home, progress)
+        begun.append(begin(SLOW))
+        end = time.monotonic() + 60
+        while not left_on(far):
+            assert time.monotonic() < end, begun[0].said
+        return found
+
+    monkeypatch.setattr(pruning, "runs", listed_late)
+    pruned = pruning.prune("far", fresh_home, Silent(), cache=False)
+    assert (pruned.removed, pruned.others) == ((), 0)
+    assert begun[0].done()["status"] == "completed"
+
+
+def test_pruning_all_the_time_disturbs_no_run(far: Machine, begin: Begin, nbseal: Nbseal, tmp_path: Path) -> None:
+    other = Home(tmp_path / "other")
+    nbseal("hosts", "add", "far", far.ssh_url, home=other)
+    begun = begin(SLOW)
+    while begun.process.poll() is None:
+        for whose in ({}, {"home": other}):
+            done = nbseal("hosts", "prune", "far", "--json", **whose)
+            assert done.returncode == 0, done.stderr
+    found = begun.done()
+    assert found["status"] == "completed", begun.said
+    assert [item["path"] for item in found["outputs"]] == ["result.txt"]
+    assert left_on(far) == []
+
+
+def test_what_is_in_use_there_stays_and_is_said(
+    far: Machine, fresh_home: Home, nbseal: Nbseal, notebook: MakeNotebook
+) -> None:
+    assert nbseal("run", notebook("1"), "--host", "far").returncode == 0
+    home_id = (fresh_home.root / "ledger/checkpoint").read_text().splitlines()[0].rpartition("/")[2]
+    name = f"nbseal-{'d' * 16}-project"
+    with far.engine() as client:
+        labels = {"nbseal": "volume", "nbseal.home": home_id, "nbseal.run": "d" * 16}
+        client.volumes.create(name, labels=labels)
+        image = client.api.images(filters={"label": "nbseal"})[0]["Id"]
+        somebody = client.containers.create(image, "true", volumes=[f"{name}:/x"])
+        done = nbseal("hosts", "prune", "far")
+        assert done.returncode == 0, done.stderr
+        assert f"{name} is in use" in done.stderr
+        assert name in left_on(far)
+        somebody.remove()
+    assert name in nbseal("hosts", "prune", "far").stdout
 
 
 def test_an_input_is_sent_once(far: Machine, nbseal: Nbseal, notebook: MakeNotebook, tmp_path: Path) -> None:
