@@ -2,9 +2,9 @@
 
 from engine.environments.archived import archived_base, check_locked, ingredients, keep_archived_image
 from engine.environments.assemble import has_image
-from engine.environments.base import build_base, ensure_base, list_bases, load_base, restore_base
+from engine.environments.base import build_base, ensure_base, list_bases, load_base, restore_base, restore_layers
 from engine.environments.base_archive import export_base, import_base
-from engine.environments.base_record import base_files
+from engine.environments.base_record import base_files, load_config
 from engine.environments.base_upstream import build_on, find_built
 from engine.environments.cuda import cuda_of, runs_on
 from engine.environments.debian import kept_path
@@ -53,6 +53,7 @@ __all__ = [
     "layer_file",
     "list_bases",
     "load_base",
+    "load_config",
     "load_image",
     "pull_image",
     "read_upstream",
@@ -62,6 +63,7 @@ __all__ = [
     "render_lock",
     "resolve",
     "restore_base",
+    "restore_layers",
     "runs_on",
     "search_path",
     "send_image",

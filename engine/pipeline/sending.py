@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from engine import archives, daemon, environments, registry, store
@@ -12,7 +13,7 @@ from engine.link import Link
 from engine.pipeline.pushing import content, manifest_of, name_image
 from engine.progress import Progress
 from engine.settings import Home
-from engine.software import Image
+from engine.software import Base, Image
 
 
 def ensure_image(image: Image, link: Link, home: Home, progress: Progress, via: str = "") -> None:
@@ -26,13 +27,39 @@ def ensure_image(image: Image, link: Link, home: Home, progress: Progress, via: 
     if link.host is None:
         environments.load_image(image, home, link.engine, progress)
         return
-    if link.attempt(lambda engine: environments.has_image(image.id, engine)):
+    _have(image.id, lambda: environments.hold_image(image, home, daemon.connect, progress), place, link, home, progress)
+
+
+def ensure_base(base: Base, link: Link, home: Home, progress: Progress, via: str = "") -> None:
+    """The same for a base, which may be needed before anything is built on it."""
+    place = check_way(link, via)
+    if link.host is None:
+        environments.restore_base(base, home, link.engine, progress)
+        return
+
+    def held() -> tuple[Image, bytes]:
+        environments.restore_layers(base, home, daemon.connect(), progress)
+        return Image(base.id, base.id, (), base.layers), environments.load_config(base, home)
+
+    _have(base.id, held, place, link, home, progress)
+
+
+def _have(
+    image_id: str,
+    hold: Callable[[], tuple[Image, bytes]],
+    place: registry.Reference | None,
+    link: Link,
+    home: Home,
+    progress: Progress,
+) -> None:
+    """Send it unless it is there; ``hold`` gives it with its config, once the home has its layers."""
+    if link.attempt(lambda engine: environments.has_image(image_id, engine)):
         return
     try:
-        _bring(image, place, link, home, progress)
+        _bring(archives.WholeImage(*hold()), place, link, home, progress)
     except environments.LayersMissing:
         progress.say("  A layer of the image is damaged.")
-        _bring(image, place, link, home, progress)
+        _bring(archives.WholeImage(*hold()), place, link, home, progress)
 
 
 def check_way(link: Link, via: str) -> registry.Reference | None:
@@ -51,8 +78,9 @@ def repository(via: str) -> registry.Reference:
     return place
 
 
-def _bring(image: Image, place: registry.Reference | None, link: Link, home: Home, progress: Progress) -> None:
-    whole = archives.WholeImage(*environments.hold_image(image, home, daemon.connect, progress))
+def _bring(
+    whole: archives.WholeImage, place: registry.Reference | None, link: Link, home: Home, progress: Progress
+) -> None:
     if place is None:
         environments.send_image(whole.image, whole.config, _owner(home), home, link, progress)
     else:

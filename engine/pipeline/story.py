@@ -18,7 +18,7 @@ from engine.pipeline.launching import Where, launch_of, link_to
 from engine.pipeline.plan import Plan, derived_plan, recorded_plan
 from engine.pipeline.reading import directory_of, ended
 from engine.pipeline.room import find_place, measure
-from engine.pipeline.sending import check_way, ensure_image
+from engine.pipeline.sending import check_way, ensure_base, ensure_image
 from engine.progress import Progress
 from engine.settings import Home
 
@@ -58,7 +58,7 @@ def run(request: Request, home: Home, progress: Progress, on_event: OnEvent) -> 
         given = gpus.planned(asked, link.engine) if asked else None
         base, lock = environment.resolve(request.notebook, declared, request.wanted, home, engine, progress)
         if given is not None:
-            environments.restore_base(base, home, link.engine, progress)  # to ask them from
+            ensure_base(base, link, home, progress, request.where.via)  # to ask them from
             given = gpus.granted(given, base, lock, link.engine, progress)
         image = environment.assemble(base, lock, home, engine, progress)
         spec = Spec(

@@ -256,7 +256,14 @@ def test_another_machine_gives_its_gpus(
         far.boot("--add-runtime", f"nvidia={inside}/runtime")
         monkeypatch.setenv("PATH", f"{far.commands}:{os.environ['PATH']}")
         assert nbseal("hosts", "add", "far", far.ssh_url).returncode == 0
-        record = record_of(nbseal("run", notebook(LOOK), "--gpus", "1", "--host", "far", "--json"))
+        with far.engine() as client:
+            for image in client.api.images(filters={"label": "nbseal"}):
+                client.api.remove_image(image["Id"], force=True)
+        done = nbseal("run", notebook(LOOK), "--gpus", "1", "--host", "far", "--json")
+        record = record_of(done)
+        sent = [line.strip() for line in done.stderr.splitlines() if "layers to far" in line]
+        # The base goes by layer, to ask from, and what stands on it after that.
+        assert [line.startswith("Sending 4 of 4 layers") for line in sent] == [True, False], done.stderr
         host = record["outcome"]["host"]
         assert (host["name"], host["gpu"]["way"], host["gpu"]["devices"]) == ("far", "runtime", [a100(0)])
         assert record["scalars"]["gpu/0/memory_peak"] == 3 << 30
