@@ -27,7 +27,7 @@ def sbom(image: str, base: Base, wheels: Sequence[Wheel]) -> bytes:
         *(_package(package) for package in base.packages),
         *(_wheel(wheel, places) for wheel, places in parts.items()),
     ]
-    document = {
+    document: Json = {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
@@ -45,11 +45,14 @@ def sbom(image: str, base: Base, wheels: Sequence[Wheel]) -> bytes:
         },
         "components": sorted(components, key=lambda item: str(item["bom-ref"])),
     }
+    if base.origin:
+        document["compositions"] = [{"aggregate": "unknown", "assemblies": [_origin(base.origin)["bom-ref"]]}]
     return (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()
 
 
 def _origin(origin: Origin) -> Json:
-    """The image of a registry that the base stands on. Of what is in it nothing is known but its digest."""
+    """The image of a registry that the base stands on. Of what is in it nothing is known but its digest, and the
+    document says so (CycloneDX, "compositions")."""
     name = origin.repository.rpartition("/")[2]
     where = quote(origin.repository, safe="")
     purl = f"pkg:oci/{quote(name)}@{quote(origin.manifest)}?arch=amd64&repository_url={where}"

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from engine import archives
 from engine.archives import layout, provenance
 from engine.errors import BadInput
-from engine.model import FlagValue, OutputFile
+from engine.model import FlagValue, Origin, OutputFile
 
 
 def test_archive_json_says_what_is_there_and_what_is_not() -> None:
@@ -84,6 +84,15 @@ def test_an_sbom_names_everything_once_and_nothing_of_today() -> None:
     assert found["nbclient"]["properties"] == [{"name": "nbseal:environment", "value": "harness,kernel"}]
     assert len(bom["components"]) == 3
     assert json.loads(archives.sbom(image("4").id, base(), ()))["serialNumber"] != bom["serialNumber"]
+
+
+def test_what_is_in_an_image_of_a_registry_is_said_to_be_unknown() -> None:
+    assert "compositions" not in json.loads(archives.sbom(image("3").id, base(), ()))
+    manifest = "sha256:" + "7" * 64
+    origin = Origin(f"registry.example/python@{manifest}", manifest, (), "/usr/bin/python3")
+    bom = json.loads(archives.sbom(image("3").id, replace(base(), origin=origin, packages=()), ()))
+    (container,) = [item for item in bom["components"] if item["type"] == "container"]
+    assert bom["compositions"] == [{"aggregate": "unknown", "assemblies": [container["bom-ref"]]}]
 
 
 def test_images_share_layers_in_one_folder() -> None:
