@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from engine import daemon, hosts
-from engine.link import Link
+from engine.errors import EngineUnavailable
+from engine.link import GLANCE, Link
 from engine.settings import Home, find_home
 from engine.software import Base
 from tests.conftest import Nbseal
@@ -62,6 +63,18 @@ def test_a_cut_link_can_be_made_again(fresh_home: Home, second: Machine) -> None
             broken.client.ping()
         link.drop(broken)
         assert link.engine.client.ping()
+
+
+@pytest.mark.parametrize("way", ["ssh", "tls"])
+def test_whoever_only_wants_to_know_waits_no_longer_than_it_says(way: str, second: Machine) -> None:
+    far = hosts.Host("far", second.ssh_url)
+    if way == "tls":
+        far = hosts.Host("far", second.tcp_url, str(second.tls))
+    second.freeze()
+    began = time.monotonic()
+    with Link(far, patience=GLANCE) as link, pytest.raises(EngineUnavailable):
+        _ = link.engine
+    assert time.monotonic() - began < 2 * GLANCE
 
 
 def test_a_frozen_link_loses_nothing_once_it_is_thawed(second: Machine) -> None:
