@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.environments.indexes import read_indexes
 from engine.files import remove_tree
 from engine.settings import find_home
 from tests.engine.capsules import PATH, Capsule, claimed, remove_groups
@@ -102,7 +103,11 @@ def running(name: str) -> Iterator[str]:
 def _shared() -> str:
     """Folders that containers of the tests may mount, and are at the same place for the engine."""
     people = [place for place in _PEOPLES if Path(place).is_dir()]
-    return ":".join(dict.fromkeys((*people, str(_CHECKOUT), str(find_home().root), tempfile.gettempdir())))
+    # What pip-tools has of this machine: without its authorities, an index behind a proxy is not believed.
+    indexes = read_indexes(os.environ)
+    authorities = [Path(file).parent for file in (indexes.certificates, indexes.client_certificate) if file]
+    pips = [str(place.resolve()) for place in (*indexes.folders, *authorities) if place.is_dir()]
+    return ":".join(dict.fromkeys((*people, *pips, str(_CHECKOUT), str(find_home().root), tempfile.gettempdir())))
 
 
 def _make_root(root: Path, other: Other) -> None:
