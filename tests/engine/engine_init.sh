@@ -4,7 +4,7 @@
 set -e
 root=$1 content=$2 shared=$3
 shift 3
-mount --bind "$root" "$root" # dockerd mounts its / again, so that it has to be a mount
+mount --bind "$root" "$root" # pivot_root(8) wants a mount
 mount --rbind /sys "$root/sys"
 mount --rbind /dev "$root/dev"
 mount -t proc proc "$root/proc"
@@ -19,5 +19,9 @@ for place in $shared; do
 done
 unset IFS
 read -r _ # the network is there
-chroot "$root" "$@" </dev/null &
+cd "$root"
+# Not chroot: what enters a container by its namespaces (docker exec) would find this machine's / there.
+pivot_root . .
+umount -l .
+"$@" </dev/null &
 exec cat

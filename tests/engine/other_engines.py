@@ -51,7 +51,7 @@ def _docker(**settings: Any) -> Other:
     document = {"exec-opts": ["native.cgroupdriver=cgroupfs"], "cgroup-parent": f"/{_GROUP}", **settings}
     return Other(
         "sid",
-        ("docker.io", "iptables", "tini", "ca-certificates"),
+        ("docker.io", "iptables", "tini", "ca-certificates", "mount"),
         ("dockerd", "-H", f"unix://{_SOCKET}", "--data-root", "/run/content"),
         ("etc/docker/daemon.json", json.dumps(document)),
     )
@@ -62,7 +62,7 @@ OTHERS = {
     "docker-sid-containerd": _docker(features={"containerd-snapshotter": True}),
     "podman": Other(
         "bookworm",
-        ("podman", "runc", "catatonit", "containernetworking-plugins", "iptables", "ca-certificates"),
+        ("podman", "runc", "catatonit", "containernetworking-plugins", "iptables", "ca-certificates", "mount"),
         (*_PODMAN, "system", "service", "--time", "0", f"unix://{_SOCKET}"),
         ("etc/containers/containers.conf", "[containers]\n"),
     ),
@@ -113,15 +113,16 @@ def _shared() -> str:
 def _make_root(root: Path, other: Other) -> None:
     """A root file system with these packages, as Debian publishes them today; whoever removes it gets a newer one."""
     made = root.with_name(f"{root.name}.made")
-    if made.exists() and root.exists():
+    packages = ",".join(other.packages)
+    if made.exists() and root.exists() and made.read_text() == packages:
         return
     if root.exists():
         remove_tree(root)
     options = [f"--dpkgopt=path-exclude={path}" for path in _EXCLUDED]
     options += ['--aptopt=Acquire::Check-Valid-Until "false"']  # a mirror may be behind; signatures are checked
-    command = ["mmdebstrap", "--quiet", "--variant=apt", f"--include={','.join(other.packages)}", *options]
+    command = ["mmdebstrap", "--quiet", "--variant=apt", f"--include={packages}", *options]
     subprocess.run([*command, other.suite, str(root), _ARCHIVE], check=True)
-    made.touch()
+    made.write_text(packages)
 
 
 @contextmanager
