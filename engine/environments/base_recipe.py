@@ -32,8 +32,9 @@ _OPAQUE = ".wh..wh..opq"
 #: Of whiteouts, which have none that matters: each image store writes another.
 _WHITEOUT_MODE = 0o600
 #: What an engine puts into every container by itself, and may leave in a build's layers.
-_ENGINE_FILES = (".dockerenv", "etc/hostname", "etc/hosts", "etc/mtab", "etc/resolv.conf")
+_ENGINE_FILES = (".dockerenv", "etc/hostname", "etc/hosts", "etc/mtab", "etc/resolv.conf", "run/.containerenv")
 _ENGINE_FOLDERS = ("dev", "proc", "sys")
+_ENGINE_PARENTS = ("etc", "run")
 
 
 def apply_recipe(
@@ -141,6 +142,9 @@ def flatten(layers: Sequence[Any], target: Path) -> None:
             for path, member in members:
                 if path and not _from_engine(path):
                     _add(entries, path, archive, member)
+        for folder in _ENGINE_PARENTS:
+            if not any(path.startswith(f"{folder}/") for path in entries):
+                entries.pop(folder, None)  # of some engines it is there for their files' sake
         with tarfile.open(target, "w") as output:
             _write(entries, output)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from engine.daemon import Engine
 from engine.digests import bare
-from engine.environments.assemble import has_image, load
+from engine.environments.assemble import has_image, load, skips_layers
 from engine.environments.base import load_base, restore_base, restore_layers
 from engine.environments.images import build, describe, pack, read_config, refuse_twins, remembered_image
 from engine.environments.indexes import read_indexes, redact
@@ -127,6 +127,8 @@ def _ingredients(image: Image, home: Home, engine: Engine, progress: Progress) -
     check_wheels(image.wheels)
     base = load_base(home, image.base)
     restore_base(base, home, engine, progress)
+    if not skips_layers(engine):  # it will want those of the base again, with the image's
+        restore_layers(base, home, engine, progress)
     return base, _wheels(image.wheels, base, home, progress)
 
 

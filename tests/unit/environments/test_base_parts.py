@@ -140,6 +140,8 @@ def test_flatten_keeps_the_last_word(tmp_path: Path) -> None:
 def test_flatten_leaves_out_what_engines_add(tmp_path: Path) -> None:
     added: Layer = {"etc": None, "etc/hosts": b"1", "etc/x": b"1", "dev": None, "dev/console": b"", "proc": None}
     assert _flatten([{"./etc/resolv.conf": b"", ".dockerenv": b""}, added], tmp_path) == {"etc": None, "etc/x": b"1"}
+    of_podman: Layer = {"etc": None, "etc/hosts": b"1", "run": None, "run/.containerenv": b"", "x": b"1"}
+    assert _flatten([of_podman], tmp_path) == {"x": b"1"}
 
 
 @pytest.mark.parametrize("mode", [0, 0o600, 0o644])
