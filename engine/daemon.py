@@ -41,6 +41,13 @@ class Engine:
         return self.name == "podman"
 
     @property
+    def id(self) -> str:
+        """What tells it from all others, whoever asks and when."""
+        if self.is_podman:  # which makes up another ID for each answer
+            return f"{self.info.get('Name', '')}:{self.info.get('DockerRootDir', '')}"
+        return str(self.info.get("ID", ""))
+
+    @property
     def has_containerd_store(self) -> bool:
         """Whether Docker leaves its images to containerd."""
         status = self.info.get("DriverStatus") or ()

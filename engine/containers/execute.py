@@ -121,7 +121,7 @@ def resume(
     """
     site = site_of(link, Folders(project.absolute(), spool.absolute()), launch)
     where = read_whereabouts(site.folders)
-    if where is not None and where.engine != str(link.engine.info.get("ID", "")):
+    if where is not None and where.engine != link.engine.id:
         return None
     with explained():
         state = _state(site, launch)

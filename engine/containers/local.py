@@ -34,7 +34,7 @@ class Local:
         make_folder(folders.project, launch.directory)
         places = [(path, item.target) for path, item in launch.inputs]
         self._made = make_mountpoints(folders.project, places, self.user.uid)
-        write_identity(folders, self.user, launch, Whereabouts(engine=str(self.link.engine.info.get("ID", ""))))
+        write_identity(folders, self.user, launch, Whereabouts(engine=self.link.engine.id))
         hand_over(folders.project, self.user)
         hand_over(folders.spool, self.user)
 

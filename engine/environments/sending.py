@@ -107,7 +107,7 @@ def _alone(link: Link, home: Home, progress: Progress) -> Iterator[None]:
 
 
 def _lock_path(link: Link, home: Home) -> Path:
-    identity = link.attempt(lambda engine: str(engine.info.get("ID") or engine.url))
+    identity = link.attempt(lambda engine: engine.id or engine.url)
     return home.layers / "sending" / hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 

@@ -93,7 +93,7 @@ def test_the_way_closes_with_the_block(fresh_home: Home, far: Path, engine: daem
     host = hosts.add(fresh_home, "gpu1", f"ssh://far{socket_of(engine)}")
     with Link(host) as link:
         there = link.engine
-        assert there.client.info()["ID"] == engine.info["ID"]
+        assert there.id == engine.id
         assert str(there) == f"{engine.name} {engine.version} (gpu1, {host.url})"
         assert len(ssh_processes(far)) == 1
     assert not ssh_processes(far)
@@ -107,11 +107,12 @@ def test_what_has_broken_is_opened_anew(fresh_home: Home, far: Path, engine: dae
         if not broken:
             (process,) = ssh_processes(far)
             os.kill(process, signal.SIGKILL)
-        return str(there.client.info()["ID"])
+        there.client.ping()
+        return there.id
 
     with Link(host) as link:
         first = link.engine
-        assert link.attempt(identity, on_break=broken.append) == engine.info["ID"]
+        assert link.attempt(identity, on_break=broken.append) == engine.id
         assert len(broken) == 1
         link.drop(first)  # which another thread may say as well: what is open now stays
         assert len(ssh_processes(far)) == 1

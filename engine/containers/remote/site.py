@@ -39,9 +39,7 @@ class Remote:
         places = [(path, item.target) for path, item in launch.inputs]
         self._made = make_mountpoints(self.folders.project, places, None)
         host = self.link.host
-        where = Whereabouts(
-            engine=str(self.link.engine.info.get("ID", "")), host=self.link.name, url=host.url if host else ""
-        )
+        where = Whereabouts(engine=self.link.engine.id, host=self.link.name, url=host.url if host else "")
         write_identity(self.folders, self.user, launch, where)
         self.link.attempt(
             self._send, on_break=lambda why: say(f"The link to {self.link.name} broke: {why} Trying again.")
@@ -50,6 +48,8 @@ class Remote:
     def _send(self, engine: Engine) -> None:
         """Everything again after a break: it is small, but for inputs, which go on where they were."""
         self._courier.create(engine)
+        if engine.is_podman:  # with the first start, it gives a volume the owner that the image's folder has
+            self._courier.start(engine)
         self._courier.put(engine, parcel(self.folders, self.user))
         if self._launch.inputs:
             self._courier.start(engine)
