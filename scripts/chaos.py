@@ -63,13 +63,15 @@ def main() -> int:
     chance = random.Random(arguments.seed)  # noqa: S311 - to be repeated, not to be secret
     print(f"seed {arguments.seed}", flush=True)
     hits: Counter[str] = Counter()
+    deck: list[str] = []
     wrong = 0
     with bench() as chaos:
         spans = chaos.measure()
         print("  ".join(f"{stage} {spans[stage]:.1f} s" for stage in STAGES), flush=True)
         for number in range(arguments.count):
             way, stage = WAYS[number % len(WAYS)], STAGES[number // len(WAYS) % len(STAGES)]
-            what, after = chance.choice(BREAKS), chance.uniform(0, spans[stage])
+            deck = deck or chance.sample(BREAKS, len(BREAKS))  # each kind as often as the others
+            what, after = deck.pop(), chance.uniform(0, spans[stage])
             hit, problem = chaos.once(way, stage, what, after)
             hits[hit] += 1
             wrong += bool(problem)

@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from engine import archives
 from engine.archives import layout, provenance
 from engine.errors import BadInput
-from engine.model import FlagValue, Origin, OutputFile
+from engine.model import FlagValue, OutputFile
+from engine.software import Origin
 
 
 def test_archive_json_says_what_is_there_and_what_is_not() -> None:
