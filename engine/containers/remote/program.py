@@ -21,7 +21,7 @@ import signal
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any
 
 PROJECT, SPOOL, CACHE = "/project", "/run/nbseal", "/inputs"
@@ -118,7 +118,7 @@ def follow(events: int, version: str) -> dict[str, Any]:
             due = time.monotonic() + max(_BEAT, 20 * (time.monotonic() - began))
         if time.monotonic() >= counted:
             began = time.monotonic()
-            say("usage", bytes=usage(PROJECT) + usage(SPOOL))
+            say("usage", bytes=usage([PROJECT, SPOOL], live))
             pause = max(_BEAT, 20 * (time.monotonic() - began))
             counted = time.monotonic() + pause
         live()
@@ -153,9 +153,12 @@ def send_notebook(version: str) -> str:
         return now
 
 
-def usage(folder: str) -> int:
-    """Bytes on disk, hard links once. What is removed meanwhile does not count."""
-    total, waiting = 0, [folder]
+def usage(folders: Sequence[str], meanwhile: Callable[[], None]) -> int:
+    """Bytes on disk below the folders. Links are not followed, a file with several names counts once.
+
+    ``meanwhile`` is called after every folder. What is removed meanwhile, or closed to us, does not count.
+    """
+    total, waiting = 0, list(folders)
     seen: set[tuple[int, int]] = set()
     while waiting:
         try:
@@ -171,7 +174,7 @@ def usage(folder: str) -> int:
                     total += status.st_blocks * _BLOCK
         except OSError:
             continue
-        live()
+        meanwhile()
     return total
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from engine.containers.mountpoints import make_folder, make_mountpoints, remove_mountpoints
 from engine.containers.profile import environment
+from engine.containers.remote.program import usage
 from engine.containers.user import UNPRIVILEGED, User, find_user, take_back
-from engine.containers.worktree import disk_usage
 from engine.errors import BadInput
 
 
@@ -174,4 +174,7 @@ def test_disk_usage_counts_each_file_once_and_no_links(project: Path, tmp_path: 
     (project / "again").hardlink_to(project / "sub/file")
     (project / "sparse").touch()
     os.truncate(project / "sparse", 1 << 40)
-    assert 1_000_000 <= disk_usage([project, tmp_path / "missing"]) < 1_100_000
+    told: list[None] = []
+    folders = [str(project), str(tmp_path / "missing"), str(project / "sub")]
+    assert 1_000_000 <= usage(folders, lambda: told.append(None)) < 1_100_000
+    assert len(told) == 3  # project, sub, and sub again
