@@ -121,7 +121,7 @@ def rerun_with(
     home = find_home()
     unlock(home)
     show = CellProgress(terminal)
-    record = pipeline.rerun_with(prefix, tuple(assignments), limits, home, terminal, show, where, cpu=cpu)
+    record = pipeline.rerun(prefix, limits, home, terminal, show, where, assignments=tuple(assignments), cpu=cpu)
     terminal.clear()
     _print(record, home, as_json=as_json)
     return exit_code(record)

@@ -40,10 +40,8 @@ def rerun(
     def job(run: Record) -> pipeline.Job:
         def start(host: str, progress: Progress) -> Record:
             there = replace(where, host=host)
-            if assignments:
-                flags = tuple(assignments)
-                return pipeline.rerun_with(run.id, flags, limits, home, progress, _ignore, there, cpu=cpu)
-            return pipeline.rerun(run.id, limits, home, progress, _ignore, there, cpu=cpu)
+            flags = tuple(assignments) if assignments else None
+            return pipeline.rerun(run.id, limits, home, progress, _ignore, there, assignments=flags, cpu=cpu)
 
         return pipeline.Job(run.id, "" if cpu else str(run.spec.get("gpus", "")), start)
 

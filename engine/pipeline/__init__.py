@@ -44,7 +44,7 @@ from engine.pipeline.pushing import Pushed, push
 from engine.pipeline.reading import ended, find, logs, measures, page, runs
 from engine.pipeline.retaining import Purged, Retained, archive_older, purge_archived
 from engine.pipeline.sending import ensure_image, repository
-from engine.pipeline.story import Request, rerun, rerun_with, run
+from engine.pipeline.story import Request, rerun, run
 from engine.pipeline.verifying import evidence_of, verify, verify_stored
 
 __all__ = [
@@ -114,7 +114,6 @@ __all__ = [
     "rebuild_image",
     "repository",
     "rerun",
-    "rerun_with",
     "run",
     "run_all",
     "runs",

@@ -95,48 +95,28 @@ def rerun(
     on_event: OnEvent,
     where: Where = _HERE,
     *,
+    assignments: tuple[str, ...] | None = None,
     cpu: bool = False,
 ) -> Record:
     """Repeat a run from its record alone and compare. Limits that are not given are those of the run.
 
+    With ``assignments`` it has other flag values: that is a new spec, whose record names the run as its parent.
     ``cpu`` lets it go without the GPUs that its spec asks for.
     """
-    with _repeating(prefix, where, home, progress, cpu=cpu) as (old, kept, link):
-        plan = _restored(recorded_plan(old, kept), home, link, progress, where.via, cpu=cpu)
-        return execute(plan, _limits(old, limits), home, link, progress, on_event, rerun_of=old.id, detach=where.detach)
-
-
-def rerun_with(
-    prefix: str,
-    assignments: tuple[str, ...],
-    limits: Limits,
-    home: Home,
-    progress: Progress,
-    on_event: OnEvent,
-    where: Where = _HERE,
-    *,
-    cpu: bool = False,
-) -> Record:
-    """Run a recorded run's spec with other flag values: a new spec, whose record names that run as its parent."""
-    with _repeating(prefix, where, home, progress, cpu=cpu) as (old, kept, link):
-        plan = derived_plan(old, kept, assignments)
+    old = ended(prefix, home, progress)
+    wanted = "" if cpu else str(old.spec.get("gpus", ""))
+    with _opened(where, home, progress, gpus=wanted) as link:
+        kept = directory_of(old, home)
+        plan = recorded_plan(old, kept) if assignments is None else derived_plan(old, kept, assignments)
         plan = _restored(plan, home, link, progress, where.via, cpu=cpu)
-        return execute(plan, _limits(old, limits), home, link, progress, on_event, parent=old.id, detach=where.detach)
+        limits = _limits(old, limits)
+        relation = "rerun_of" if assignments is None else "parent"
+        return execute(plan, limits, home, link, progress, on_event, detach=where.detach, **{relation: old.id})
 
 
 def restore(old: Record, home: Home, link: Link, progress: Progress) -> Plan:
     """The plan of a recorded run, its image held by the engine."""
     return _restored(recorded_plan(old, directory_of(old, home)), home, link, progress)
-
-
-@contextmanager
-def _repeating(
-    prefix: str, where: Where, home: Home, progress: Progress, *, cpu: bool
-) -> Iterator[tuple[Record, store.RunDirectory, Link]]:
-    """A run that has ended, its directory, which is held against the record, and the way to where it goes now."""
-    old = ended(prefix, home, progress)
-    with _opened(where, home, progress, gpus="" if cpu else str(old.spec.get("gpus", ""))) as link:
-        yield old, directory_of(old, home), link
 
 
 @contextmanager
