@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,20 @@ def borrow(source: Home, target: Home, names: Sequence[str]) -> None:
         (source.root / name).mkdir(parents=True, exist_ok=True)
         if not (target.root / name).exists():
             (target.root / name).symlink_to(source.root / name)
+
+
+def own(source: Home, target: Home, names: Sequence[str]) -> None:
+    """Let a home lose what another keeps: the same files, under names of its own. Others may be adding some."""
+    for name in names:
+        borrowed, kept = (source.root / name).resolve(), target.root / name
+        if kept.is_symlink():
+            kept.unlink()
+        for folder, _, files in os.walk(borrowed):
+            place = kept / Path(folder).relative_to(borrowed)
+            place.mkdir(parents=True, exist_ok=True)
+            for file in files:
+                with suppress(FileNotFoundError):  # what was being made
+                    os.link(Path(folder, file), place / file)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ import pytest
 from engine import daemon, merkle
 from engine.settings import Home
 from engine.software import Base
-from tests.conftest import MakeNotebook, Nbseal
+from tests.conftest import MakeNotebook, Nbseal, own
 from tests.engine.archive_tools import (
     call,
     is_podmans,
@@ -53,7 +53,7 @@ def run(nbseal: Nbseal, notebook: MakeNotebook) -> str:
 
 @contextmanager
 def without(path: Path) -> Iterator[None]:
-    """Have a file away for a while: the tests share what homes keep by digest."""
+    """Have a file away for a while."""
     away = path.with_name(f".{path.name}.away")
     path.rename(away)
     try:
@@ -217,7 +217,11 @@ def test_runs_share_and_parts_are_left_out(
     assert "Left out on purpose: the image" in (bag / "data/README.md").read_text()
 
 
-def test_what_cannot_be_archived(nbseal: Nbseal, run: str, fresh_home: Home, tmp_path: Path, base: Base) -> None:
+def test_what_cannot_be_archived(
+    nbseal: Nbseal, run: str, home: Home, fresh_home: Home, tmp_path: Path, base: Base
+) -> None:
+    own(home, fresh_home, ("packages",))
+
     def refused(code: int, *words: str, options: tuple[object, ...] = ("-o", "x.tar")) -> None:
         done = nbseal("archive", run, *options)
         assert (done.returncode, done.stdout) == (code, ""), done.stderr
@@ -260,8 +264,9 @@ def test_what_cannot_be_archived(nbseal: Nbseal, run: str, fresh_home: Home, tmp
 
 
 def test_layers_that_are_gone_or_damaged_are_made_again(
-    nbseal: Nbseal, run: str, fresh_home: Home, tmp_path: Path, base: Base
+    nbseal: Nbseal, run: str, home: Home, fresh_home: Home, tmp_path: Path, base: Base
 ) -> None:
+    own(home, fresh_home, ("layers",))
     assert nbseal("archive", run, "-o", "before.tar", "--no-wheels").returncode == 0
     record = shown(nbseal("show", run, "--json"))
     image = json.loads((fresh_home.images / f"{record['image'].removeprefix('sha256:')}.json").read_bytes())

@@ -25,6 +25,7 @@ from engine.environments.layers import layer_file, pack_tree
 from engine.progress import Silent
 from engine.settings import Home
 from engine.software import Base
+from tests.engine.leftovers import left_tags
 
 pytestmark = pytest.mark.engine
 
@@ -108,10 +109,9 @@ def test_the_same_packages_give_the_same_image(ingredients: Home, base: Base, en
     assert not _stages(engine)
 
 
-def _stages(engine: Engine) -> list[str]:
+def _stages(engine: Engine) -> set[str]:
     """What building left in the engine beside bases and images."""
-    tags = [tag for image in engine.client.images.list() for tag in image.tags]
-    return [tag for tag in tags if tag.startswith(("nbseal/rootfs:", "nbseal/stage:"))]
+    return left_tags(engine, "rootfs", "stage")
 
 
 def test_what_the_base_is(home: Home, base: Base, engine: Engine) -> None:

@@ -25,6 +25,7 @@ from engine.errors import EnvironmentFailed
 from engine.progress import Silent
 from engine.settings import Home
 from engine.software import Base, Image, Layer, Requirements, Wheel
+from tests.engine.leftovers import left_tags
 
 pytestmark = pytest.mark.engine
 
@@ -214,8 +215,7 @@ def test_large_layers_are_loaded_while_others_are_packed(bench: Bench) -> None:
     loaded = watched.tasks["Loading the image into the engine"]
     assert loaded is not None
     assert loaded < sum(layer.size for layer in image.layers[len(bench.base.layers) :]) - (40 << 20)
-    tags = [tag for listed in bench.engine.client.api.images() for tag in listed["RepoTags"] or ()]
-    assert not [tag for tag in tags if tag.startswith("nbseal/part:")]
+    assert not left_tags(bench.engine, "part")
 
 
 # --- what is in it ----------------------------------------------------------------------------

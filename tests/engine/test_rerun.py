@@ -26,7 +26,7 @@ from engine.files import remove_tree
 from engine.progress import Silent
 from engine.settings import Home
 from engine.software import Base
-from tests.conftest import MakeNotebook, Nbseal
+from tests.conftest import MakeNotebook, Nbseal, own
 from tests.engine.test_run import record_of
 
 pytestmark = pytest.mark.engine
@@ -144,8 +144,7 @@ def test_a_record_of_schema_1_is_rerun(nbseal: Nbseal, notebook: MakeNotebook, f
 def apart(home: Home, engine: Engine) -> Iterator[Home]:
     """A home with layers and wheels of its own, which a test may lose; only the base is borrowed."""
     apart = Home(Path(tempfile.mkdtemp(prefix="apart-", dir=home.root.parent)))
-    for name in ("layers", "wheels"):
-        shutil.copytree(home.root / name, apart.root / name, copy_function=os.link)
+    own(home, apart, ("layers", "wheels"))
     for name in ("bases", "packages"):
         (apart.root / name).symlink_to(home.root / name)
     yield apart
