@@ -3,6 +3,9 @@
 
 SHELL := /bin/sh
 PYTHON := .venv/bin/python
+# Engine tests wait more than they compute, so two go at once, on any machine: they share its engine. Those of one file
+# share what they make, and stay together.
+ENGINE_TESTS := $(PYTHON) -m pytest -q --numprocesses=2 --dist=loadfile tests/engine
 
 .NOTPARALLEL:
 
@@ -20,7 +23,7 @@ demo: setup ## run the examples, and one of them again from its record
 test: lint ## everything that must pass
 	@scripts/setup tests
 	@$(PYTHON) -m pytest -q --numprocesses=auto tests/unit
-	@$(PYTHON) -m pytest -q tests/engine
+	@$(ENGINE_TESTS)
 
 test-engines: ## the tests about engines against several of them: make test-engines ENGINES="docker-sid podman"
 	@scripts/setup engines
@@ -39,7 +42,7 @@ unit: ## tests that start no process
 
 engine: ## tests against the real container engine
 	@scripts/setup tests
-	@$(PYTHON) -m pytest -q tests/engine
+	@$(ENGINE_TESTS)
 
 bench: setup ## measure: warm run, --help, image build, fsck, archive, image to a host; prints ratios
 	@scripts/setup tests
