@@ -109,9 +109,18 @@ def rerun(
         kept = directory_of(old, home)
         plan = recorded_plan(old, kept) if assignments is None else derived_plan(old, kept, assignments)
         plan = _restored(plan, home, link, progress, where.via, cpu=cpu)
-        limits = _limits(old, limits)
-        relation = "rerun_of" if assignments is None else "parent"
-        return execute(plan, limits, home, link, progress, on_event, detach=where.detach, **{relation: old.id})
+        repeated, parent = (old.id, "") if assignments is None else ("", old.id)
+        return execute(
+            plan,
+            _limits(old, limits),
+            home,
+            link,
+            progress,
+            on_event,
+            rerun_of=repeated,
+            parent=parent,
+            detach=where.detach,
+        )
 
 
 def restore(old: Record, home: Home, link: Link, progress: Progress) -> Plan:
