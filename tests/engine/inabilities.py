@@ -42,6 +42,14 @@ KNOWN = (
     ),
     Inability(
         lambda engine: engine.is_podman,
+        "Podman reads every layer of an image again",
+        (
+            "test_image.py::test_160_distributions_share_layers_and_one_more_moves_little",
+            "test_image.py::test_large_layers_are_loaded_while_others_are_packed",
+        ),
+    ),
+    Inability(
+        lambda engine: engine.is_podman,
         "Podman, served by root, answers root alone",
         ("test_execution.py::test_another_caller_runs_with_its_own_id",),
     ),
