@@ -44,6 +44,7 @@ LEFT_OUT = {
     "audit": _ALONE,
     "audit_by_hand": _ALONE,
     "comparing": _AS_RUN,
+    "concurrency": _SECOND,
     "diagnose": _AS_RUN,
     "foreign_base": "asks a registry for layers, and of the engine what the tests of bases ask",
     "gpus": _SECOND,
