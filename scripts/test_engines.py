@@ -47,7 +47,7 @@ LEFT_OUT = {
     "concurrency": _SECOND,
     "diagnose": _AS_RUN,
     "foreign_base": "asks a registry for layers, and of the engine what the tests of bases ask",
-    "gpus": _SECOND,
+    "gpus": f"{_SECOND}; but CDI is asked of this one",
     "identity": "asks nothing of an engine but one run",
     "import": "loads an image as the tests of images do",
     "import_killed": _ALONE,
@@ -102,7 +102,8 @@ def _test(name: str, more: Sequence[str]) -> tuple[tuple[int, int, int], int]:
     """How many tests passed, failed, and failed as known; and pytest's exit status."""
     report = find_home().root / "tests" / f"engine-{name}.xml"
     modules = [] if any(argument.startswith("tests/") for argument in more) else _modules()
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "engine", f"--junit-xml={report}", *modules, *more]
+    at_once = ["--numprocesses=2", "--dist=loadfile"]
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "engine", *at_once, f"--junit-xml={report}", *modules, *more]
     status = subprocess.run(command, stdout=sys.stderr, check=False).returncode
     cases = list(ElementTree.parse(report).iter("testcase"))  # noqa: S314 - our own
     bad = sum(case.find("failure") is not None or case.find("error") is not None for case in cases)
@@ -111,7 +112,7 @@ def _test(name: str, more: Sequence[str]) -> tuple[tuple[int, int, int], int]:
 
 
 def _modules() -> list[str]:
-    return [f"tests/engine/test_{module}.py" for module in MODULES]
+    return [*(f"tests/engine/test_{module}.py" for module in MODULES), "tests/engine/test_gpus.py::test_cdi"]
 
 
 if __name__ == "__main__":

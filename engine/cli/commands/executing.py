@@ -37,7 +37,7 @@ from engine.cli.commands.options import (
 def run(
     notebook: NotebookPath,
     flags: Annotated[
-        list[str] | None, typer.Argument(metavar="[FLAG=VALUE]...", help="Values for the notebook's flags.")
+        list[str] | None, typer.Argument(metavar="FLAG=VALUE", help="Values for the notebook's flags.")
     ] = None,
     requirement: RequirementOption = None,
     requirements: FilesOption = None,
@@ -85,7 +85,7 @@ def run(
 
 @app.command()
 def rerun(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs' ids or hashes, or beginnings of them.")],
+    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Runs' ids or hashes, or beginnings of them.")],
     assignments: Annotated[
         list[str] | None,
         typer.Option("--with", metavar="FLAG=VALUE", help="Another value for a flag: a new spec. Repeatable."),
@@ -152,7 +152,7 @@ def stop(run: RunName, host: OneHostOption = None, as_json: Json = False) -> int
 def verify(
     run: RunName,
     other: Annotated[
-        str | None, typer.Argument(metavar="[OTHER]", help="With which run of the same hash; default: what it repeats.")
+        str | None, typer.Argument(metavar="OTHER", help="With which run of the same hash; default: what it repeats.")
     ] = None,
     stored: Annotated[
         bool, typer.Option("--stored", help="Compare with the outputs stored in the notebook itself.")

@@ -43,7 +43,7 @@ def hosts_add(
 
 @hosts.command(name="check")
 def hosts_check(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Which; default: all.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Which; default: all.")] = None,
     as_json: Json = False,
 ) -> int:
     """Say whether hosts answer, what they are, how far they are and what time they have."""
@@ -66,7 +66,7 @@ def hosts_default(
 @hosts.command(name="group")
 def hosts_group(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The group's name.")],
-    members: Annotated[list[str], typer.Argument(metavar="HOST...", help="Hosts, or 'local' for this machine.")],
+    members: Annotated[list[str], typer.Argument(metavar="HOST", help="Hosts, or 'local' for this machine.")],
     as_json: Json = False,
 ) -> int:
     """Have one name mean several machines: a run goes to the one with most room."""

@@ -46,7 +46,7 @@ def delete(run: RunName, as_json: Json = False) -> int:
 @app.command()
 def purge(
     runs: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUN]...", help="Deleted runs, by id or the beginning of one.")
+        list[str] | None, typer.Argument(metavar="RUN", help="Deleted runs, by id or the beginning of one.")
     ] = None,
     archived: Annotated[
         Path | None,
@@ -65,7 +65,7 @@ def purge(
 @app.command()
 def fsck(
     runs: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUN]...", help="Check these runs and the ledger; default: all.")
+        list[str] | None, typer.Argument(metavar="RUN", help="Check these runs and the ledger; default: all.")
     ] = None,
     against: Annotated[
         Path | None,

@@ -37,7 +37,7 @@ def show(run: RunName, archive: ArchiveOption = None, as_json: Json = False) -> 
 @app.command()
 def compare(
     runs: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUN]...", help="Ids or hashes, or their beginnings; default: all.")
+        list[str] | None, typer.Argument(metavar="RUN", help="Ids or hashes, or their beginnings; default: all.")
     ] = None,
     archives: ArchivesOption = None,
     csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values (RFC 4180).")] = False,

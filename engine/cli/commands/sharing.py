@@ -14,7 +14,7 @@ from engine.cli.commands.options import Json, RunName
 @app.command()
 def archive(
     runs: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUN]...", help="Ids or hashes, or the beginnings of them.")
+        list[str] | None, typer.Argument(metavar="RUN", help="Ids or hashes, or the beginnings of them.")
     ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="FILE", help="What to write: a new .tar or .tar.zst.")
