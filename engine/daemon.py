@@ -258,8 +258,13 @@ def run_tool(
 @contextmanager
 def ignore_engine_errors() -> Iterator[None]:
     """For clean-up: the container may be gone, or the engine with it."""
+    with suppress(*engine_errors()):
+        yield
+
+
+def engine_errors() -> tuple[type[Exception], ...]:
+    """What docker-py raises when an engine refuses, or the way to it breaks."""
     from docker.errors import DockerException
     from requests.exceptions import RequestException
 
-    with suppress(DockerException, RequestException):
-        yield
+    return (DockerException, RequestException)

@@ -70,7 +70,7 @@ def _tell(one: pipeline.Ended, terminal: Terminal) -> None:
 def _row(one: pipeline.Ended) -> list[str]:
     record = one.record
     if record is None:
-        return ["", one.job.name, one.host, "not executed" if one.error else "not begun", "", ""]
+        return ["", one.job.name, one.host, "no record" if one.error else "not begun", "", ""]
     verdict = styled_verdict(record.comparison) if record.comparison else ""
     took = seconds_text(record.outcome.duration) if record.outcome and record.outcome.duration else ""
     return [record.id, one.job.name, one.host, styled_status(record), verdict, took]

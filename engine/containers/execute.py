@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.containers.follow import Follower
-from engine.containers.gpu_turns import await_turn, is_contested
+from engine.containers.gpu_turns import await_turn, give_way, is_contested
 from engine.containers.host import describe_host
 from engine.containers.identity import note_gpus, read_gpus, read_whereabouts
 from engine.containers.interrupts import Interrupts
@@ -21,12 +21,14 @@ from engine.containers.outcome import Exit, decide
 from engine.containers.refusals import explained
 from engine.containers.remote import Remote
 from engine.containers.site import Site
-from engine.daemon import Engine, ignore_engine_errors
+from engine.daemon import Engine, engine_errors, ignore_engine_errors, reason_of
 from engine.errors import Detached, EngineUnavailable, NbsealError
 from engine.files import write_atomic, write_json
 from engine.link import Link
 from engine.model import Json, Outcome
 from engine.settings import EXIT_FILE
+
+_UNKNOWN = "It is not known whether the run has begun; `nbseal runs` looks."
 
 OnEvent = Callable[[Json], None]
 Say = Callable[[str], None]
@@ -60,11 +62,13 @@ def execute(
         with Interrupts() as interrupts:
             with _undone(site), explained():
                 began = datetime.now(UTC)
-                if not _start(site, ready):
-                    if interrupts.count:
-                        raise KeyboardInterrupt
-                    continue
-            return None if detach else _follow(site, ready, interrupts, on_event, say, began)
+                started = _start(site, ready, interrupts, say)
+                if interrupts.count and not started:
+                    raise KeyboardInterrupt
+            if started:
+                return None if detach else _follow(site, ready, interrupts, on_event, say, began)
+        with _undone(site):
+            give_way(say)
 
 
 def site_of(link: Link, folders: Folders, launch: Launch) -> Site:
@@ -86,28 +90,36 @@ def _undone(site: Site) -> Iterator[None]:
         raise
 
 
-def _start(site: Site, launch: Launch) -> bool:
+def _start(site: Site, launch: Launch, interrupts: Interrupts, say: Say) -> bool:
     """Create and start the container, once, however often the link breaks; False when another run got its GPUs."""
-    broken: list[str] = []
+    is_broken = False
 
     def start(engine: Engine) -> bool:
-        from docker.errors import APIError
-
-        try:
+        # What was asked for before the link broke may have been done: one that has ended would start a second time.
+        state = _state_at(engine, launch) if is_broken else {}
+        if not state:
             create(engine, launch, site.user, site.mounts())
-        except APIError as error:
-            if not (broken and error.response is not None and error.response.status_code == 409):
-                raise  # but one with its name, made before the link broke, is ours
+        elif state["Status"] != "created":
+            return True
         if is_contested(engine, launch):
             _remove(engine, launch)
             return False
-        engine.client.api.start(container_name(launch.run))  # of one that was started already this does nothing
+        engine.client.api.start(container_name(launch.run))
         return True
 
+    def note(why: str) -> None:
+        nonlocal is_broken
+        is_broken = True
+        if interrupts.count:
+            raise Detached("Stopped waiting for the run.", _UNKNOWN)
+        say(f"The engine of {site.link.name} stopped answering: {why} Trying again.")
+
     try:
-        return site.link.attempt(start, patience=site.patience, on_break=broken.append)
+        return site.link.attempt(start, patience=site.patience, on_break=note)
+    except Detached:
+        raise
     except EngineUnavailable as error:
-        raise Detached(error.message, "It is not known whether the run has begun; `nbseal runs` looks.") from error
+        raise Detached(error.message, _UNKNOWN) from error
 
 
 def resume(
@@ -143,15 +155,16 @@ def _remove(engine: Engine, launch: Launch) -> None:
 def _state(site: Site, launch: Launch) -> dict[str, Any]:
     """What the engine knows of the container; nothing when there is none."""
 
-    def inspect(engine: Engine) -> dict[str, Any]:
-        from docker.errors import NotFound
+    return site.link.attempt(lambda engine: _state_at(engine, launch), patience=site.patience)
 
-        try:
-            return dict(engine.client.api.inspect_container(container_name(launch.run))["State"])
-        except NotFound:
-            return {}
 
-    return site.link.attempt(inspect, patience=site.patience)
+def _state_at(engine: Engine, launch: Launch) -> dict[str, Any]:
+    from docker.errors import NotFound
+
+    try:
+        return dict(engine.client.api.inspect_container(container_name(launch.run))["State"])
+    except NotFound:
+        return {}
 
 
 def _follow(
@@ -162,10 +175,14 @@ def _follow(
     say: Say,
     began: datetime | None = None,
 ) -> Outcome:
-    """Follow a container to its end, and have its results here. ``began`` is when it was started, by our own clock."""
+    """Follow a container to its end, and have its results here. ``began`` is when it was started, by our own clock.
+
+    Detached whenever the engine cannot be asked any more: something was executed, so nothing may be given up.
+    """
     folders = site.folders
     gpu = read_gpus(folders) or _noted(folders).get("gpu")
     follower = Follower(site, launch.run, launch.limits, interrupts)
+    gone: tuple[type[Exception], ...] = (EngineUnavailable, *engine_errors())
     try:
         site.watch()
         exit_ = follower.follow(on_event, say)
@@ -181,6 +198,11 @@ def _follow(
         raise Detached("Stopped waiting for the run.", "`nbseal runs` says what became of it.") from None
     except Detached:
         raise
+    except gone as error:
+        raise Detached(
+            f"The results of the run cannot be asked for: {reason_of(error)}.",
+            "They are kept there; `nbseal attach` or `nbseal runs` takes the run up again.",
+        ) from error
     except BaseException:
         if not site.link.is_remote:
             site.remove()

@@ -44,6 +44,12 @@ def await_turn(link: Link, launch: Launch, patience: float, say: Callable[[str],
         time.sleep(_POLL * random.uniform(0.2, 1.0))  # noqa: S311 - so that two do not stay in step
 
 
+def give_way(say: Callable[[str], None]) -> None:
+    """Wait a moment before asking again, for GPUs that seem to be free and that another run is about to have."""
+    say("  another run was about to have the same GPUs; waiting")
+    time.sleep(random.uniform(0.5, 4.0))  # noqa: S311 - so that two do not stay in step
+
+
 def free(given: Given, taken: Iterable[str]) -> Given | None:
     """What a run gets when GPUs of these UUIDs are taken; None when that is not enough."""
     taken = frozenset(taken)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,14 +48,11 @@ class Launch:
     network: bool
     limits: Limits
     gpus: Given | None = None  # once they are granted
+    attempt: str = field(default_factory=lambda: secrets.token_hex(4))  # this one, among all to run it or take it up
 
     def labels(self, kind: str) -> dict[str, str]:
-        """Of everything that is made for it at an engine: what it is, whose, and by which process."""
-        return {LABEL: kind, f"{LABEL}.home": self.home, f"{LABEL}.run": self.run, f"{LABEL}.attempt": ATTEMPT}
-
-
-#: This process, among all that ever sent a run.
-ATTEMPT = secrets.token_hex(4)
+        """Of everything that is made for it at an engine: what it is, whose, and of which attempt."""
+        return {LABEL: kind, f"{LABEL}.home": self.home, f"{LABEL}.run": self.run, f"{LABEL}.attempt": self.attempt}
 
 
 def container_name(run_id: str) -> str:

@@ -48,8 +48,8 @@ class Forked:
             if self._process.pid is not None:
                 os.kill(self._process.pid, signal.SIGINT)
 
-    def result(self) -> str | NbsealError | None:
-        """Waits for its end: the id of the run that it recorded, or why there is none; None after an interrupt."""
+    def result(self) -> tuple[str, str] | NbsealError | None:
+        """Waits for its end: the id and status of its run, or why there is no record; None after an interrupt."""
         try:
             message: Json = json.loads(self.connection.recv_bytes())
         except (EOFError, ConnectionError):
@@ -62,7 +62,7 @@ class Forked:
         self.connection.close()
         if "error" in message:
             return _ERRORS.get(message["code"], NbsealError)(message["error"], message["hint"])
-        return str(message["run"]) if "run" in message else None
+        return (message["run"], message["status"]) if "run" in message else None
 
 
 def _main(action: Callable[[Progress], Record], progress: Progress, connection: Connection) -> None:
@@ -71,7 +71,8 @@ def _main(action: Callable[[Progress], Record], progress: Progress, connection: 
     message: Json = {}
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        message = {"run": action(progress).id}
+        record = action(progress)
+        message = {"run": record.id, "status": record.status}
     except NbsealError as error:
         message = {"code": error.exit_code, "error": error.message, "hint": error.hint}
     except KeyboardInterrupt:

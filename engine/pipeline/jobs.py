@@ -6,7 +6,7 @@ import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from types import FrameType
 
@@ -77,10 +77,13 @@ def _fork(job: Job, host: str, progress: Progress) -> Forked:
     return Forked(job.name, lambda named: job.start(host, named), progress)
 
 
-def _ended(job: Job, host: str, result: str | NbsealError | None, home: Home) -> Ended:
-    if isinstance(result, NbsealError):
+def _ended(job: Job, host: str, result: tuple[str, str] | NbsealError | None, home: Home) -> Ended:
+    if result is None or isinstance(result, NbsealError):
         return Ended(job, host, error=result)
-    return Ended(job, host, store.load_record(home, result) if result else None)
+    run, status = result
+    record = store.load_record(home, run)
+    # One that was begun and left alone has no process, as a lost one.
+    return Ended(job, host, replace(record, status="running") if status == "running" else record)
 
 
 @contextmanager
