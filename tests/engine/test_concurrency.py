@@ -15,6 +15,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import docker
 import pytest
 
 from engine.files import remove_tree
@@ -114,6 +115,32 @@ def test_those_that_are_named_are_waited_for_and_ctrl_c_ends_the_waiting(
     assert devices(with_both) == {uuid_of(0), uuid_of(1)}
 
 
+def test_who_created_a_container_first_has_its_gpus(
+    nbseal: Nbseal, gpus: GpuMachine, notebook: MakeNotebook, fresh_home: Home, tmp_path: Path
+) -> None:
+    """Created, and not started: as by somebody who comes at the same time, or was killed just then."""
+    gpus.have(GPU)
+    at = {"DOCKER_HOST": gpus.url}
+    path = notebook(TIMED)
+    image = record(nbseal("run", path, "seconds=0", "--gpus", "1", "--json", env=at))["image"]
+    client = docker.DockerClient(base_url=gpus.url)
+    labels = {"nbseal": "run", "nbseal.run": "0123456789abcdef", "nbseal.gpus": uuid_of(0)}
+    first = client.containers.create(image, "true", name="nbseal-0123456789abcdef", labels=labels)
+    with (tmp_path / "log").open("w") as log:
+        second = subprocess.Popen(
+            [sys.executable, "-m", "engine", "run", str(path), "seconds=0", "--gpus", "1"],
+            env={**os.environ, **at, "NBSEAL_HOME": str(fresh_home.root)},
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+        )
+    while "another run was about to have the same GPUs" not in (tmp_path / "log").read_text():
+        assert second.poll() is None, (tmp_path / "log").read_text()
+        time.sleep(0.1)
+    first.remove()
+    client.close()
+    assert second.wait(60) == 0
+
+
 def test_several_runs_are_spread_over_a_group(
     nbseal: Nbseal, notebook: MakeNotebook, machines: Callable[[str], Machine], second: Machine
 ) -> None:
@@ -132,6 +159,10 @@ def test_several_runs_are_spread_over_a_group(
     assert any(overlap(one, other) for one, other in combinations(again, 2))
     single = nbseal("rerun", runs[0], "--host", "gone,far", "--json")
     assert record(single)["outcome"]["host"]["name"] == "far"
+    left = record(nbseal("rerun", *runs[:2], "--host", "far", "--jobs", "2", "--detach", "--json"))
+    assert [run["status"] for run in left] == ["running", "running"]
+    for run in left:
+        assert record(nbseal("attach", run["id"], "--json"))["status"] == "completed"
     nobody = nbseal("rerun", *runs, "--host", "gone", "--jobs", "2")
     assert (nobody.returncode, nobody.stdout) == (3, "")
     assert nbseal("fsck").returncode == 0
