@@ -160,7 +160,11 @@ class Link:
         try:
             return reach(url, host.url, host.name, tls, self._patience)
         except no_answer() as error:
-            self._shut()
+            try:
+                if self._tunnel is not None:
+                    self._tunnel.check()
+            finally:
+                self._shut()
             raise EngineUnavailable(
                 f"No container engine answers on {host.name} ({host.url}): {reason_of(error)}.",
                 f"`nbseal hosts check {host.name}` looks again.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from docker.errors import ImageNotFound
@@ -163,13 +165,86 @@ def test_a_socket_that_is_not_there_is_said(nbseal: Nbseal, far: Path) -> None:
     assert not ssh_processes(far)
 
 
+def test_the_users_own_forwards_are_in_nobodys_way(fresh_home: Home, far: Path, engine: daemon.Engine) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:  # as by an open ssh of the user's
+        with (far / "config").open("a") as config:
+            config.write(f" LocalForward {taken.getsockname()[1]} localhost:8888\n ExitOnForwardFailure yes\n")
+        host = hosts.add(fresh_home, "gpu1", f"ssh://far{socket_of(engine)}")
+        with Link(host) as link, Link(host) as other:
+            assert link.engine.id == other.engine.id == engine.id
+
+
+def test_an_open_connection_of_the_users_is_left_as_it_is(fresh_home: Home, far: Path, engine: daemon.Engine) -> None:
+    control = far / "control"
+    with (far / "config").open("a") as config:
+        config.write(f" ControlMaster auto\n ControlPath {control}\n ControlPersist yes\n")
+    host = hosts.add(fresh_home, "gpu1", f"ssh://far{socket_of(engine)}")
+    with Link(host) as link:
+        assert link.engine.id == engine.id
+        assert not control.exists()  # nor is one begun
+    subprocess.run(["ssh", "-f", "far", "true"], check=True, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        with Link(host) as link:
+            assert link.engine.id == engine.id
+            (process,) = ssh_processes(far)
+            command = Path(f"/proc/{process}/cmdline").read_text().split("\0")
+            place = command[command.index("-L") + 1].partition(":")[0]
+            assert place in Path("/proc/net/unix").read_text()
+        assert place not in Path("/proc/net/unix").read_text()
+        subprocess.run(["ssh", "-O", "check", "far"], check=True, capture_output=True)
+    finally:
+        subprocess.run(["ssh", "-O", "exit", "far"], check=True, capture_output=True)
+
+
+def test_a_way_that_ended_at_once_is_told_by_ssh(
+    fresh_home: Home, far: Path, engine: daemon.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_and_reach(*arguments: Any) -> daemon.Engine:
+        for session in sessions(far):
+            os.kill(session, signal.SIGKILL)
+        return daemon.reach(*arguments)
+
+    monkeypatch.setattr("engine.link.reach", cut_and_reach)
+    host = hosts.add(fresh_home, "gpu1", f"ssh://far{socket_of(engine)}")
+    with Link(host) as link, pytest.raises(EngineUnavailable, match="ssh does not get to far"):
+        _ = link.engine
+    assert not ssh_processes(far)
+
+
+def test_a_child_of_many_threads_imports_nothing(
+    fresh_home: Home, far: Path, engine: daemon.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent, real = os.getpid(), builtins.__import__
+
+    def only_here(*arguments: Any, **named: Any) -> Any:
+        if os.getpid() != parent:
+            raise ImportError(arguments[0])
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(builtins, "__import__", only_here)
+    host = hosts.add(fresh_home, "gpu1", f"ssh://far{socket_of(engine)}")
+    with Link(host) as link:
+        assert link.engine.id == engine.id
+
+
 def ssh_processes(far: Path) -> list[int]:
     """The clients that were started with these settings."""
+    return processes(f"{far}/config", "-N")
+
+
+def sessions(far: Path) -> list[int]:
+    """Of that OpenSSH server, the processes that serve a connection."""
+    (server,) = processes(f"{far}/sshd_config")
+    return [int(pid) for pid in Path(f"/proc/{server}/task/{server}/children").read_text().split()]
+
+
+def processes(*words: str) -> list[int]:
+    """Those whose command lines have all of these."""
     found = []
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):
             line = entry.read_bytes().decode(errors="replace")
-            if f"{far}/config" in line and "-N" in line:
+            if all(word in line for word in words):
                 found.append(int(entry.parent.name))
     return found
 
