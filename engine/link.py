@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from engine.daemon import Engine, connect, no_answer, reach, reason_of
 from engine.errors import BadInput, EngineUnavailable, NbsealError
-from engine.hosts import LOCAL, Address, Host, Tunnel, parse_address
+from engine.hosts import LOCAL, Address, Host, Tunnel, check_certificates, parse_address
 
 _CONTEXTS = "`docker context ls` lists them."
 #: Seconds for which a host that has answered before is asked again, and between two attempts, at first and at most.
@@ -69,7 +69,7 @@ class Link:
 
     @property
     def engine(self) -> Engine:
-        """EngineUnavailable when it cannot be reached; BadInput when its docker context is gone."""
+        """EngineUnavailable when it cannot be reached; BadInput when its docker context or certificates are gone."""
         with self._lock:
             if self._closed.is_set():
                 raise EngineUnavailable(f"The link to {self.name} was closed.")
@@ -151,7 +151,9 @@ class Link:
         address, tls = parse_address(host.url), Path(host.tls) if host.tls else None
         if address.kind == "context":
             address, tls = _of_context(address.context)
-        url = f"tcp://{address.host}:{address.port}"
+        if tls is not None:
+            check_certificates(tls)
+        url = address.tcp_url
         if address.kind == "unix":
             url = f"unix://{address.path}"
         elif address.kind == "ssh":

@@ -1,7 +1,19 @@
 """The machines that runs can go to: their names and addresses, and the way there."""
 
 from engine.hosts.address import Address, parse_address
-from engine.hosts.registry import LOCAL, Host, Hosts, add, find, group, read, remove, resolve, set_default
+from engine.hosts.registry import (
+    LOCAL,
+    Host,
+    Hosts,
+    add,
+    check_certificates,
+    find,
+    group,
+    read,
+    remove,
+    resolve,
+    set_default,
+)
 from engine.hosts.tunnel import Tunnel
 
 __all__ = [
@@ -11,6 +23,7 @@ __all__ = [
     "Hosts",
     "Tunnel",
     "add",
+    "check_certificates",
     "find",
     "group",
     "parse_address",

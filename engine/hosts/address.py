@@ -29,6 +29,11 @@ class Address:
     path: str = ""  # of the socket, here or there
     context: str = ""
 
+    @property
+    def tcp_url(self) -> str:
+        """As clients of HTTP take it: an IPv6 address in brackets (RFC 3986, 3.2.2)."""
+        return f"tcp://[{self.host}]:{self.port}" if ":" in self.host else f"tcp://{self.host}:{self.port}"
+
 
 def parse_address(text: str) -> Address:
     """BadInput for anything that is none of the four."""

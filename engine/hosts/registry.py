@@ -70,6 +70,8 @@ def read(home: Home) -> Hosts:
 def add(home: Home, name: str, url: str, tls: Path | None = None, via: str = "") -> Host:
     """Remember a machine. BadInput for a name or an address that is none, and for a name that is taken."""
     host = _checked(name, url, str(tls.absolute()) if tls else "", via)
+    if host.tls:
+        check_certificates(Path(host.tls))
     with locked(home.root / "hosts.lock"):
         known = read(home)
         if name in {*known.hosts, *known.groups}:
@@ -129,8 +131,10 @@ def _members(hosts: Hosts, names: Sequence[str]) -> tuple[str, ...]:
     for name in names:
         if name != LOCAL:
             find(hosts, name)
-    if not names or len(set(names)) < len(names):
-        raise BadInput("A group has each host once, and at least one.", "Name the hosts that it is to have.")
+    if not names:
+        raise BadInput("A group of no hosts means none.", "Name at least one host that it is to have.")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise BadInput(f"{twice[0]} stands there twice.", "A group has each host once.")
     return tuple(names)
 
 
@@ -163,11 +167,16 @@ def _checked(name: str, url: str, tls: str = "", via: str = "") -> Host:
             "tcp:// needs --tls, and nothing else takes it.",
             "Name the folder with ca.pem, cert.pem and key.pem; an engine without TLS obeys everybody.",
         )
-    if lacking := [file for file in ("ca.pem", "cert.pem", "key.pem") if tls and not (Path(tls) / file).is_file()]:
-        raise BadInput(f"{tls} has no {lacking[0]}.", "It has to hold ca.pem, cert.pem and key.pem.")
-    if not isinstance(via, str):
-        raise BadInput("What a host's images go through is no text.")
+    if not isinstance(via, str) or not isinstance(tls, str):
+        raise BadInput("What a host's images go through, or where its certificates lie, is no text.")
     return Host(name, url, tls, via)
+
+
+def check_certificates(folder: Path) -> None:
+    """Whether it is what a host over TLS needs: when one is added, and each time that one is used. BadInput if not."""
+    for file in ("ca.pem", "cert.pem", "key.pem"):
+        if not (folder / file).is_file():
+            raise BadInput(f"{folder} has no {file}.", "It has to hold ca.pem, cert.pem and key.pem.")
 
 
 def _write(home: Home, hosts: Hosts) -> None:

@@ -259,7 +259,7 @@ def certificates(folder: Path) -> Path:
     def openssl(*arguments: object) -> None:
         subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
 
-    (folder / "ext").write_text("subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n")
+    (folder / "ext").write_text("subjectAltName=IP:127.0.0.1,IP:::1\nextendedKeyUsage=serverAuth,clientAuth\n")
     request, key, authority = folder / "request.pem", folder / "key.pem", folder / "ca.pem"
     new = ("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
     openssl(*new, "-x509", "-days", 2, "-subj", "/CN=ca", "-keyout", folder / "ca.key", "-out", authority)
@@ -270,12 +270,13 @@ def certificates(folder: Path) -> Path:
 
 
 @contextmanager
-def over_tls(target: str, tls: Path) -> Iterator[int]:
+def over_tls(target: str, tls: Path, address: str = "127.0.0.1") -> Iterator[int]:
     """The port of a way to a socket that asks for a certificate of the same authority."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(tls / "ca.pem"))
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_cert_chain(tls / "cert.pem", tls / "key.pem")
-    server = socket.create_server(("127.0.0.1", 0))
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    server = socket.create_server((address, 0), family=family)
 
     def pump(source: socket.socket, sink: socket.socket) -> None:
         with suppress(OSError):
@@ -318,6 +319,14 @@ def test_a_host_is_reached_by_tcp_with_certificates(nbseal: Nbseal, tmp_path: Pa
         done = nbseal("hosts", "check", "--json", env={"REQUESTS_CA_BUNDLE": str(tmp_path / "tls/cert.pem")})
         assert done.returncode == 3
         assert "certificate" in json.loads(done.stdout)[0]["problem"].lower()
+
+
+def test_a_host_has_an_ipv6_address(fresh_home: Home, tmp_path: Path, engine: daemon.Engine) -> None:
+    tls = certificates(tmp_path / "tls")
+    with over_tls(socket_of(engine), tls, "::1") as port:
+        host = hosts.add(fresh_home, "gpu1", f"tcp://[::1]:{port}", tls)
+        with Link(host) as link:
+            assert link.engine.id == engine.id
 
 
 # --- docker's own settings -----------------------------------------------------------------------

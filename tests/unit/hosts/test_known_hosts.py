@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from engine import hosts
 from engine.errors import BadInput, VerificationFailed
 from engine.hosts import Address, parse_address
 from engine.hosts.address import SOCKET
+from engine.link import Link
 from engine.settings import Home
 
 
@@ -52,6 +54,11 @@ def tls(tmp_path: Path) -> Path:
 )
 def test_addresses(text: str, address: Address) -> None:
     assert parse_address(text) == address
+
+
+@pytest.mark.parametrize("text", ["tcp://[::1]:2376", "tcp://[fe80::1%eth0]:2376", "tcp://gpu1:2376"])
+def test_an_address_of_tcp_is_written_as_it_was_read(text: str) -> None:
+    assert parse_address(text).tcp_url == text
 
 
 @pytest.mark.parametrize(
@@ -126,6 +133,17 @@ def test_certificates_have_to_be_there(home: Home, tls: Path) -> None:
         hosts.add(home, "gpu1", "ssh://gpu1", tls)
 
 
+def test_certificates_that_went_are_told_where_they_are_used(home: Home, tls: Path) -> None:
+    host = hosts.add(home, "gpu1", "tcp://gpu1:2376", tls)
+    hosts.add(home, "gpu2", "ssh://gpu2")
+    shutil.rmtree(tls)
+    assert sorted(hosts.read(home).hosts) == ["gpu1", "gpu2"]
+    with Link(host) as link, pytest.raises(BadInput, match=r"tls has no ca\.pem"):
+        _ = link.engine
+    hosts.remove(home, "gpu1")
+    assert sorted(hosts.read(home).hosts) == ["gpu2"]
+
+
 def test_an_unknown_host_is_answered_with_the_nearest(home: Home) -> None:
     hosts.add(home, "gpu1", "ssh://gpu1")
     for use in (lambda: hosts.remove(home, "gpu"), lambda: hosts.set_default(home, "gpu")):
@@ -138,7 +156,8 @@ def test_an_unknown_host_is_answered_with_the_nearest(home: Home) -> None:
     "content",
     ["", "[]", "{", '{"schema": 1}', '{"schema": 2, "default": "local", "hosts": {}}',
      '{"schema": 1, "default": "local", "hosts": {"a": {"url": "ssh://-x", "tls": ""}}}',
-     '{"schema": 1, "default": "local", "hosts": {"a": {"url": "ssh://x", "other": ""}}}'],
+     '{"schema": 1, "default": "local", "hosts": {"a": {"url": "ssh://x", "other": ""}}}',
+     '{"schema": 1, "default": "local", "hosts": {"a": {"url": "tcp://x:2376", "tls": 5}}}'],
 )  # fmt: skip
 def test_a_damaged_list_is_said(home: Home, content: str) -> None:
     (home.root / "hosts.json").write_text(content)
@@ -193,8 +212,8 @@ def test_what_means_no_machine(lab: Home, text: str) -> None:
         ("a,b", ["gpu2"], "cannot be called 'a,b'"),
         ("other", ["nobody"], "There is no host 'nobody'"),
         ("other", ["lab"], "lab is a group, and one host is wanted"),
-        ("other", ["gpu1", "gpu1"], "each host once"),
-        ("other", [], "at least one"),
+        ("other", ["gpu2", "gpu1", "gpu1"], r"^gpu1 stands there twice\.$"),
+        ("other", [], r"^A group of no hosts means none\.$"),
     ],
 )
 def test_what_cannot_be_grouped(lab: Home, name: str, members: list[str], message: str) -> None:
