@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from engine import environments
-from engine.cli.terminal import print_json, size_text, styled
+from engine.cli.terminal import plain, print_json, size_text, styled
 from engine.errors import BadInput, EngineUnavailable, NbsealError
 from engine.settings import Home, find_home
 
@@ -38,9 +38,9 @@ def doctor(*, as_json: bool) -> int:
     else:
         for check in checks:
             style = {"ok": "green", "warning": "yellow", "missing": "red"}[check.state]
-            print(f"{styled(check.state.ljust(8), style)} {check.name.ljust(12)} {check.detail}")
+            print(f"{styled(check.state.ljust(8), style)} {check.name.ljust(12)} {plain(check.detail)}")
             if check.hint:
-                print(f"{'':21} {check.hint}")
+                print(f"{'':21} {plain(check.hint)}")
     missing = {check.name for check in checks if check.state == "missing"}
     return 3 if "engine" in missing else 5 if missing else 0
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine import hosts, pipeline
-from engine.cli.terminal import Terminal, print_json, say, size_text, styled, table
+from engine.cli.terminal import Terminal, plain, print_json, say, size_text, styled, table
 from engine.errors import NbsealError
 from engine.model import Json
-from engine.results import clean_text
 from engine.settings import Home, find_home
 
 #: Seconds by which a clock may be off before it is said: entries of ledgers and certificates are compared by time.
@@ -29,7 +28,7 @@ def show(*, as_json: bool) -> int:
         [
             host.name,
             "default" if host.name == known.default else "",
-            f"{host.url}, images via {host.via}" if host.via else host.url,
+            plain(f"{host.url}, images via {host.via}" if host.via else host.url),
         ]
         for host in known.hosts.values()
     ]
@@ -97,9 +96,7 @@ def check(names: list[str], *, as_json: bool) -> int:
             problems.append(found)
             documents.append({"name": name, "problem": found.message, "hint": found.hint})
             if not as_json:
-                print(
-                    f"{styled('missing ', 'red')} {clean_text(name)}: {clean_text(found.message)}\n{'':9}{found.hint}"
-                )
+                print(f"{styled('missing ', 'red')} {name}: {plain(found.message)}\n{'':9}{plain(found.hint)}")
             continue
         documents.append(_document(found))
         if not as_json:
@@ -131,9 +128,9 @@ def prune(name: str, *, cache: bool, as_json: bool) -> int:
         )
         return 0
     for item in pruned.removed:
-        print(f"removed  {item.kind.ljust(9)} {clean_text(item.name)}")
+        print(f"removed  {item.kind.ljust(9)} {plain(item.name)}")
     for item in pruned.kept:
-        print(f"kept     {item.kind.ljust(9)} {clean_text(item.name)}: its run is not recorded yet; see `nbseal runs`")
+        print(f"kept     {item.kind.ljust(9)} {plain(item.name)}: its run is not recorded yet; see `nbseal runs`")
     if not pruned.removed:
         say(f"No dead run of this home left anything on {name}.")
     if pruned.others:
@@ -171,4 +168,4 @@ def _tell(found: pipeline.Checked) -> None:
         ("way", f"{found.host.url}, {found.latency * 1000:.1f} ms there and back"),
         ("clock", f"{abs(found.skew):.1f} s {'ahead of' if found.skew > 0 else 'behind'} this machine's"),
     ):
-        print(f"{'':9}{name.ljust(8)} {clean_text(text)}")
+        print(f"{'':9}{name.ljust(8)} {plain(text)}")

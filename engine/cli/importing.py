@@ -121,4 +121,5 @@ def _tell(word: Word) -> None:
         return
     colour = {"trusted": "green", "unknown": "yellow", "absent": "yellow"}[word.state]
     whose = f" of {clean_text(word.by)}" if word.by else ""
-    say(f"{_NAMES[word.what]}: {styled(word.state, colour, to_stderr=True)}{whose}: {_WHY[word.state]}")
+    state = styled(word.state, colour, to_stderr=True)
+    say(f"{_NAMES[word.what]}: {state}{whose}: {_WHY[word.state]}", coloured=True)

@@ -44,7 +44,7 @@ class CellProgress:
         word, style = marks.get(str(event.get("status")), ("ended", "dim"))
         took = seconds_text(float(event.get("duration") or 0))
         tail = f"  {styled(self._last_line[:60], 'dim', to_stderr=True)}" if self._last_line else ""
-        self._terminal.say(f"  {self._where(event)} {styled(word, style, to_stderr=True)}  {took}{tail}")
+        self._terminal.say(f"  {self._where(event)} {styled(word, style, to_stderr=True)}  {took}{tail}", coloured=True)
 
     def _where(self, event: dict[str, Any]) -> str:
         return f"cell {int(event.get('cell', 0)) + 1}/{self._cells}"

@@ -99,5 +99,6 @@ def open_page(prefix: str, *, as_json: bool) -> int:
     if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
         webbrowser.open(page.as_uri())
     else:
-        say(styled("There is no display here; copy the page or open it from another machine.", "dim", to_stderr=True))
+        text = "There is no display here; copy the page or open it from another machine."
+        say(styled(text, "dim", to_stderr=True), coloured=True)
     return 0

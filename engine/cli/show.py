@@ -71,7 +71,7 @@ def announce(record: Record) -> None:
     """Why a run did not complete, on stderr: the error with its cell and traceback, the limit."""
     outcome = record.outcome
     if outcome and outcome.error:
-        say(clean_text(outcome.error.traceback).rstrip())
+        say(clean_text(outcome.error.traceback).rstrip(), coloured=True)
         complain(
             f"Cell {outcome.error.cell + 1} raised {clean_text(outcome.error.name)}: {_first(outcome.error.value)}"
         )

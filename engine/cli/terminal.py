@@ -23,9 +23,21 @@ def styled(text: str, style: str, *, to_stderr: bool = False) -> str:
     return f"\033[{_STYLES[style]}m{text}\033[0m"
 
 
-def say(text: str) -> None:
-    """A line of log, on stderr."""
-    print(text, file=sys.stderr, flush=True)
+def plain(text: str) -> str:
+    """``text`` without anything that a terminal takes for a command, colours too."""
+    from engine.results import strip_escapes
+
+    return strip_escapes(text)
+
+
+def say(text: str, *, coloured: bool = False) -> None:
+    """A line of log, on stderr, without commands to the terminal: engines, hosts and notebooks had a say in it.
+
+    ``coloured`` lets colours pass, for text of which every part is ours or was cleaned before.
+    """
+    from engine.results import clean_text
+
+    print(clean_text(text) if coloured else plain(text), file=sys.stderr, flush=True)
 
 
 #: Whether an error was printed already.
@@ -36,9 +48,9 @@ def complain(message: str, hint: str = "") -> None:
     """An error as every command prints it: one sentence that says what, one hint that says what to do."""
     global complained
     complained = True
-    say(f"{styled('error:', 'red', to_stderr=True)} {message}")
+    say(f"{styled('error:', 'red', to_stderr=True)} {plain(message)}", coloured=True)
     if hint:
-        say(f"{styled('hint:', 'cyan', to_stderr=True)} {hint}")
+        say(f"{styled('hint:', 'cyan', to_stderr=True)} {plain(hint)}", coloured=True)
 
 
 def print_json(value: Any) -> None:
@@ -54,10 +66,10 @@ class Terminal:
         self._lock = threading.Lock()
         self._drawn = False
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, *, coloured: bool = False) -> None:
         with self._lock:
             self._clear()
-            say(text)
+            say(text, coloured=coloured)
 
     def draw(self, text: str) -> None:
         """Replace the line at the bottom; nothing where stderr is not a terminal."""
@@ -65,7 +77,7 @@ class Terminal:
             return
         with self._lock:
             width = shutil.get_terminal_size().columns - 1
-            sys.stderr.write("\r\033[K" + text.replace("\n", " ")[:width])
+            sys.stderr.write("\r\033[K" + plain(text).replace("\n", " ")[:width])
             sys.stderr.flush()
             self._drawn = True
 
@@ -98,7 +110,8 @@ class Terminal:
             yield advance
         finally:
             self.clear()
-        self.say(f"  {text} {styled(f'{time.monotonic() - began:.1f} s', 'dim', to_stderr=True)}")
+        took = styled(f"{time.monotonic() - began:.1f} s", "dim", to_stderr=True)
+        self.say(f"  {plain(text)} {took}", coloured=True)
 
 
 def _bar(done: int, total: int | None) -> str:

@@ -13,7 +13,7 @@ from engine.results.normalisers import NAMES as NORMALISER_NAMES
 from engine.results.page import PAGE_START, render_html, renderers
 from engine.results.pictures import harvest_pictures
 from engine.results.scalars import harvest_scalars, json_number, last_values
-from engine.results.text import clean_text, text_log
+from engine.results.text import clean_text, strip_escapes, text_log
 from engine.results.trace import read_trace
 from engine.results.verdict_page import render_comparison
 
@@ -53,6 +53,7 @@ __all__ = [
     "render_html",
     "renderers",
     "run_changes",
+    "strip_escapes",
     "text_changes",
     "text_log",
 ]
