@@ -48,9 +48,10 @@ def comment(prefix: str, text: str, home: Home, progress: Progress) -> Record:
 
 
 def delete(prefix: str, home: Home, progress: Progress) -> Record:
-    """Move a run to the trash."""
-    record = find(prefix, home, progress)
-    if record.status == "running":
+    """Move a run to the trash; also one of which nothing can be told, since nobody else can get rid of that."""
+    settled = settle(home, progress)
+    record = store.load_record(home, store.find_run(home, prefix))
+    if record.status == "running" or record.id in settled.alive:
         raise BadInput(f"Run {record.id} is still running.", "Wait until it has ended; `nbseal runs` shows when.")
     store.delete(home, record.id)
     return record

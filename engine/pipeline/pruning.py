@@ -49,6 +49,7 @@ def prune(name: str, home: Home, progress: Progress, *, cache: bool) -> Pruned:
 
 
 def _begun(home: Home, progress: Progress) -> set[str]:
-    """Runs that are under way, or whose record cannot be read: what they left may be all that there is of them."""
+    """Runs that are not recorded, or whose record cannot be read: what they left may be all that there is of them."""
     under_way = {run.id for run in runs(home, progress) if run.status == "running"}
-    return under_way | set(store.damaged_runs(home))
+    # Asked last: the process of a run may have died since it was listed.
+    return under_way | set(store.unfinished(home)) | set(store.damaged_runs(home))

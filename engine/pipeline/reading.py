@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine import containers, results, store
@@ -18,19 +19,37 @@ from engine.progress import Progress
 from engine.settings import Home
 
 
+#: What comes of bytes that are not what they should be, where they are taken apart.
+_SENSELESS = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Runs that nobody follows and that are not recorded: ``alive`` ones, and those of which nothing can be told.
+
+    What is left of an ``unknown`` one may be all that there is of it, so it is not lost.
+    """
+
+    alive: frozenset[str]
+    unknown: frozenset[str]
+
+    def __contains__(self, run_id: str) -> bool:
+        return run_id in self.alive or run_id in self.unknown
+
+
 def runs(home: Home, progress: Progress) -> tuple[store.Summary, ...]:
     """All runs, newest first, after settling those whose process died. Damaged ones are named."""
-    alive = settle(home, progress)
+    settled = settle(home, progress)
     for problem in store.damaged_runs(home).values():
         progress.say(problem)
-    return tuple(replace(item, status="running") if item.id in alive else item for item in store.list_runs(home))
+    return tuple(replace(item, status="running") if item.id in settled else item for item in store.list_runs(home))
 
 
 def find(prefix: str, home: Home, progress: Progress) -> Record:
     """One run by id or hash or the beginning of one."""
-    alive = settle(home, progress)
+    settled = settle(home, progress)
     record = store.load_record(home, store.find_run(home, prefix))
-    return replace(record, status="running", outcome=None) if record.id in alive else record
+    return replace(record, status="running", outcome=None) if record.id in settled else record
 
 
 def ended(prefix: str, home: Home, progress: Progress) -> Record:
@@ -54,8 +73,8 @@ def directory_of(record: Record, home: Home) -> store.RunDirectory:
     return kept
 
 
-def settle(home: Home, progress: Progress) -> frozenset[str]:
-    """Finish the records of runs whose process died; the ids of those whose container is still at work.
+def settle(home: Home, progress: Progress) -> Settled:
+    """Finish the records of runs whose process died; those that cannot be finished now.
 
     The container outlives its process, so such a run may have completed. Without an engine nothing
     can be said about containers, and so nothing is decided.
@@ -65,7 +84,7 @@ def settle(home: Home, progress: Progress) -> frozenset[str]:
             progress.say(done)
     except OSError as error:  # a home that can only be read
         progress.say(f"The ledger cannot be brought up to date: {error.strerror or error}.")
-    alive = set()
+    alive, unknown = set(), set()
     away: dict[str, str] = {}  # hosts that do not answer, and why
     for run_id in store.unfinished(home):
         try:
@@ -78,11 +97,12 @@ def settle(home: Home, progress: Progress) -> frozenset[str]:
                 else:
                     progress.say(f"Run {run_id} ended while nobody followed it; it is now recorded as {record.status}.")
         except (NbsealError, OSError) as error:  # one damaged run keeps no other from being read
+            unknown.add(run_id)
             progress.say(f"Run {run_id} is followed by nobody, and how it ended cannot be told: {error}")
     for name, why in away.items():
         if name != LOCAL:
             progress.say(f"Runs on {name} may have ended, but it does not answer: {why}")
-    return frozenset(alive)
+    return Settled(frozenset(alive), frozenset(unknown))
 
 
 def _settle(run: store.RunDirectory, record: Record, home: Home, away: dict[str, str]) -> Record | None:
@@ -108,14 +128,31 @@ def take_up(
     *,
     wait: bool,
 ) -> Record | None:
-    """Finish the record of a run that this process has adopted; None while it is under way, unless ``wait``."""
-    launch = launch_of(record, [store.blob_path(home, item.digest) for item in record.inputs], home)
-    outcome = containers.resume(link, launch, run.project, run.spool, on_event, say, wait=wait)
-    if outcome is None:
-        return None
-    finished = finish(run, record, outcome, store.read_source(run))
-    containers.forget(link, launch, run.project, run.spool)
-    return finished
+    """Finish the record of a run that this process has adopted; None while it is under way, unless ``wait``.
+
+    EngineUnavailable also for an engine whose answers make no sense.
+    """
+    with _made_sense_of(run, link):
+        launch = launch_of(record, [store.blob_path(home, item.digest) for item in record.inputs], home)
+        outcome = containers.resume(link, launch, run.project, run.spool, on_event, say, wait=wait)
+        if outcome is None:
+            return None
+        finished = finish(run, record, outcome, store.read_source(run))
+        containers.forget(link, launch, run.project, run.spool)
+        return finished
+
+
+@contextmanager
+def _made_sense_of(run: store.RunDirectory, link: Link) -> Iterator[None]:
+    """The engine may be anybody's, and what lies here of the run a notebook may have written."""
+    try:
+        yield
+    except _SENSELESS as error:
+        what = "".join(filter(str.isprintable, f"{type(error).__name__}: {error}"))[:200]
+        raise EngineUnavailable(
+            f"What there is of run {run.id} here and on {link.name} makes no sense ({what}).",
+            f"`nbseal hosts check {link.name}` looks at the engine, `nbseal fsck` at what is here.",
+        ) from error
 
 
 def measures(record: Record) -> tuple[str, ...]:
