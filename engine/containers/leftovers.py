@@ -57,13 +57,18 @@ def remove_item(engine: Engine, item: Item) -> bool:
 
 
 def remove_cache(engine: Engine) -> tuple[Item, ...]:
-    """Inputs and images of nbseal that no container uses, whichever home they came from: they can be sent again."""
+    """Inputs and whole images of nbseal that no container uses, whichever home they came from.
+
+    They can be sent again. Parts of images are each home's own to remove.
+    """
     from docker.errors import APIError
 
     api: Any = engine.client.api
     inputs = api.volumes(filters={"label": f"{LABEL}=input"})["Volumes"] or []
     found = [(Item("input", volume["Name"]), api.remove_volume, volume["Name"]) for volume in inputs]
     for image in api.images(filters={"label": LABEL}):
+        if (image["Labels"] or {}).get(LABEL) == "part":  # on its way, perhaps from another home
+            continue
         # Docker 20.10 has a word for no tag.
         for tag in [tag for tag in image["RepoTags"] or () if tag != "<none>:<none>"] or [image["Id"]]:
             found.append((Item("image", tag), api.remove_image, tag))
