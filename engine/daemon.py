@@ -21,6 +21,16 @@ if TYPE_CHECKING:
 LABEL = "nbseal"
 #: Seconds that an engine has for one answer.
 _PATIENCE, _PATIENCE_REMOTE = 600, 120
+#: What we read of what an engine tells of itself, as long as it tells it.
+_TOLD: Mapping[str, type] = {
+    **dict.fromkeys(("NCPU", "MemTotal"), int),
+    **dict.fromkeys(("Runtimes",), dict),
+    **dict.fromkeys(("DriverStatus", "DiscoveredDevices", "CDISpecDirs"), list),
+    **dict.fromkeys(
+        ("ServerVersion", "Driver", "ID", "Name", "DockerRootDir", "Architecture", "KernelVersion", "OperatingSystem",
+         "SystemTime"), str
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -50,8 +60,8 @@ class Engine:
     @property
     def has_containerd_store(self) -> bool:
         """Whether Docker leaves its images to containerd."""
-        status = self.info.get("DriverStatus") or ()
-        return self.name == "docker" and any("io.containerd" in str(value) for _, value in status)
+        status = self.info.get("DriverStatus", ())
+        return self.name == "docker" and any("io.containerd" in str(pair) for pair in status)
 
     def find_image(self, image_id: str) -> str | None:
         """What the engine calls exactly this image, if it holds it."""
@@ -146,11 +156,15 @@ def reach(url: str, shown: str, host: str, tls: Path | None = None, patience: fl
     with closing(client_of(DEFAULT_DOCKER_API_VERSION)) as first:
         told = first.api.version(api_version=False)
         client = client_of(str(told["ApiVersion"]))
-    info = client.info()
+    try:
+        info = read_info(client)
+    except BaseException:
+        client.close()
+        raise
     return Engine(
         client=client,
         url=shown,
-        name="podman" if any("Podman" in str(part.get("Name")) for part in told.get("Components") or ()) else "docker",
+        name="podman" if "Podman" in str(told.get("Components")) else "docker",
         version=str(info.get("ServerVersion", "")),
         storage=str(info.get("Driver", "")),
         info=info,
@@ -158,12 +172,32 @@ def reach(url: str, shown: str, host: str, tls: Path | None = None, patience: fl
     )
 
 
+def read_info(client: DockerClient) -> dict[str, Any]:
+    """What an engine tells of itself, without what it leaves empty; ValueError where what we read makes no sense."""
+    told = client.info()
+    if not isinstance(told, dict):
+        raise ValueError("it says nothing of itself")
+    told = {name: value for name, value in told.items() if value is not None}
+    for name in _TOLD.keys() & told.keys():
+        value = told[name]
+        if type(value) is not _TOLD[name] or (isinstance(value, int) and not 0 <= value < 2**63):
+            raise ValueError(f"what it says of itself makes no sense ({name})")
+        if isinstance(value, str):
+            told[name] = _printable(value)[:1000]
+    return told
+
+
+def _printable(text: str) -> str:
+    """An engine's own words, which may be meant for a terminal."""
+    return "".join(filter(str.isprintable, text))
+
+
 def no_answer() -> tuple[type[Exception], ...]:
     """What docker-py raises when nobody answers, or not as an engine does."""
     from docker.errors import DockerException
     from requests.exceptions import RequestException
 
-    return (DockerException, RequestException, OSError, ValueError, KeyError, TypeError)
+    return (DockerException, RequestException, OSError, ValueError, KeyError, TypeError, RecursionError)
 
 
 def _local_url() -> tuple[str, str]:
@@ -190,7 +224,8 @@ def reason_of(error: BaseException) -> str:
         return "one of the certificates is not of the authority that the other side was told"
     if "Connection refused" in text or "ConnectionRefused" in text:
         return "nothing listens there"
-    return text.splitlines()[0][:200].rstrip(".") if text else type(error).__name__
+    lines = text.strip().splitlines() or [""]
+    return _printable(lines[0])[:200].rstrip(".") or type(error).__name__
 
 
 def run_tool(

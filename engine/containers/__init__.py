@@ -22,7 +22,7 @@ from engine.containers.profile import (
     with_one_thread,
     with_other_hashes,
 )
-from engine.containers.refusals import explained
+from engine.containers.refusals import explained, sensible, understood
 from engine.containers.stopping import find_running, stop
 
 __all__ = [
@@ -50,9 +50,11 @@ __all__ = [
     "remove_cache",
     "remove_item",
     "resume",
+    "sensible",
     "stop",
     "taken_gpus",
     "traced",
+    "understood",
     "with_one_thread",
     "with_other_hashes",
     "without_gpus",

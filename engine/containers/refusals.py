@@ -68,6 +68,29 @@ def refused(text: str) -> EngineUnavailable | None:
     return None
 
 
+#: What comes of bytes that are not what they should be, where they are taken apart.
+_SENSELESS = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+
+
+@contextmanager
+def understood(what: str) -> Iterator[None]:
+    """As ``explained``, and EngineUnavailable, too, when the engine's answers make no sense: it may be anybody's."""
+    with sensible("What the container engine answered"), explained(what):
+        yield
+
+
+@contextmanager
+def sensible(source: str) -> Iterator[None]:
+    """EngineUnavailable when what came from ``source``, as a sentence begins with it, cannot be taken apart."""
+    try:
+        yield
+    except _SENSELESS as error:
+        what = "".join(filter(str.isprintable, f"{type(error).__name__}: {error}"))[:200]
+        raise EngineUnavailable(
+            f"{source} makes no sense ({what}).", "`nbseal doctor` and `nbseal hosts check` look at engines."
+        ) from error
+
+
 @contextmanager
 def explained(what: str = "run the container") -> Iterator[None]:
     """Turn docker-py's exceptions into EngineUnavailable, one sentence and a hint; Detached when it did not answer.
@@ -85,10 +108,10 @@ def explained(what: str = "run the container") -> Iterator[None]:
             "It was removed meanwhile; run again, and it is loaded from the home.",
         ) from error
     except APIError as error:
-        whole = str(error.explanation or error).strip()
-        if of_gpus := refused(whole):
+        lines = str(error.explanation or error).strip().splitlines() or ["it does not say why"]
+        if of_gpus := refused("\n".join(lines)):
             raise of_gpus from error
-        text = whole.splitlines()[0][:500]
+        text = "".join(filter(str.isprintable, lines[0]))[:500]
         if "no space left on device" in text.lower():
             raise EngineUnavailable(
                 "The container engine's disk is full.", "Free space there; `nbseal doctor` shows where it is."

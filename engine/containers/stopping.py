@@ -16,7 +16,7 @@ _POLL = 0.1
 
 def find_running(engine: Engine, prefix: str) -> str:
     """The id of the one run under way at an engine that begins so; BadInput when there is none, or several."""
-    with explained():
+    with explained("say what runs there"):
         # One request: the list alone has the labels.
         listed = engine.client.api.containers(filters={"label": f"{LABEL}=run"})
     runs = sorted(str(item["Labels"].get(f"{LABEL}.run", "")) for item in listed)

@@ -84,7 +84,8 @@ def look_at_gpus(engine: Engine) -> SeenGpus:
     """Which way an engine gives GPUs, and what they are where an image of ours is there to ask from."""
     try:
         given = containers.choose_gpus(engine.info, containers.parse_gpus("all"))
-        image = next((str(item["Id"]) for item in engine.client.api.images(filters={"label": LABEL})), "")
+        with containers.explained("list its images"):
+            image = next((str(item["Id"]) for item in engine.client.api.images(filters={"label": LABEL})), "")
         if image:
             given = containers.ask_gpus(engine, image, given)
         elif given.way == "device-requests":  # which every engine takes, also without any GPU

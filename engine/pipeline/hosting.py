@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from statistics import median
 from typing import Any
 
-from engine import daemon, hosts
-from engine.errors import BadInput, NbsealError
+from engine import containers, daemon, hosts
+from engine.errors import EngineUnavailable, NbsealError
 from engine.link import Link
 from engine.pipeline.gpus import SeenGpus, look_at_gpus
 from engine.progress import Progress
@@ -44,11 +44,11 @@ class Checked:
 def check_host(name: str, home: Home, progress: Progress) -> Checked:
     """Ask a host's engine who it is, how far it is, and what time it has. EngineUnavailable when it does not answer."""
     host = hosts.find(hosts.read(home), name)
-    with progress.task(f"Asking {name}"), Link(host) as link:
+    with progress.task(f"Asking {name}"), Link(host) as link, containers.understood("say what it is"):
         engine = link.engine
         latency = median(_ping(engine) for _ in range(_PINGS))
         asked = datetime.now(UTC)
-        info = engine.client.info()
+        info = daemon.read_info(engine.client)
         middle = asked + (datetime.now(UTC) - asked) / 2
         return Checked(
             host=host,
@@ -58,7 +58,7 @@ def check_host(name: str, home: Home, progress: Progress) -> Checked:
             system=str(info.get("OperatingSystem", "")),
             processors=int(info.get("NCPU", 0)),
             memory=int(info.get("MemTotal", 0)),
-            runtimes=tuple(sorted(info.get("Runtimes") or {})),
+            runtimes=tuple(sorted(info.get("Runtimes", ()))),
             devices=_devices(info),
             gpus=look_at_gpus(engine),
             free=_free(engine),
@@ -88,7 +88,7 @@ def _free(engine: daemon.Engine) -> int | None:
         for item in listed[:1]:
             done = daemon.run_tool(engine, str(item["Id"]), [_PYTHON, "-I", "-S", "-c", program], timeout=30)
             return int(done.stdout)
-    except (NbsealError, ValueError):
+    except (NbsealError, ValueError, TypeError, LookupError):
         pass
     return None
 
@@ -111,6 +111,6 @@ def _time(info: Mapping[str, Any]) -> datetime:
         # Nanoseconds are more than Python reads.
         head, _, tail = text.partition(".")
         digits = tail.rstrip("Z")[:6] if tail.endswith("Z") else ""
-        return datetime.fromisoformat(f"{head}.{digits}+00:00" if digits else text)
-    except ValueError:
-        raise BadInput("The engine does not say what time it has.", "It is of an unknown kind.") from None
+        return datetime.fromisoformat(f"{head}.{digits}+00:00" if digits else text).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise EngineUnavailable("The engine does not say what time it has.", "It is of an unknown kind.") from None

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,10 +16,6 @@ from engine.pipeline.harvest import finish
 from engine.pipeline.launching import launch_of, link_of
 from engine.progress import Progress
 from engine.settings import Home
-
-
-#: What comes of bytes that are not what they should be, where they are taken apart.
-_SENSELESS = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -132,7 +127,7 @@ def take_up(
 
     EngineUnavailable also for an engine whose answers make no sense.
     """
-    with _made_sense_of(run, link):
+    with containers.sensible(f"What there is of run {run.id} here and on {link.name}"):
         launch = launch_of(record, [store.blob_path(home, item.digest) for item in record.inputs], home)
         outcome = containers.resume(link, launch, run.project, run.spool, on_event, say, wait=wait)
         if outcome is None:
@@ -140,19 +135,6 @@ def take_up(
         finished = finish(run, record, outcome, store.read_source(run))
         containers.forget(link, launch, run.project, run.spool)
         return finished
-
-
-@contextmanager
-def _made_sense_of(run: store.RunDirectory, link: Link) -> Iterator[None]:
-    """The engine may be anybody's, and what lies here of the run a notebook may have written."""
-    try:
-        yield
-    except _SENSELESS as error:
-        what = "".join(filter(str.isprintable, f"{type(error).__name__}: {error}"))[:200]
-        raise EngineUnavailable(
-            f"What there is of run {run.id} here and on {link.name} makes no sense ({what}).",
-            f"`nbseal hosts check {link.name}` looks at the engine, `nbseal fsck` at what is here.",
-        ) from error
 
 
 def measures(record: Record) -> tuple[str, ...]:

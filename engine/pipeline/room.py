@@ -37,7 +37,7 @@ def measure(names: Sequence[str], home: Home, progress: Progress, *, gpus: bool)
 
     def ask(name: str) -> Room | NbsealError:
         try:
-            with link_to(name, home) as link:
+            with link_to(name, home) as link, containers.understood("say how much room it has"):
                 return _of_gpus(link) if gpus else _of_processors(link)
         except NbsealError as error:
             return error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from engine import archives, daemon, environments, registry, store
+from engine import archives, containers, daemon, environments, registry, store
 from engine.archives import layout
 from engine.digests import bare
 from engine.errors import BadInput
@@ -53,7 +53,9 @@ def _have(
     progress: Progress,
 ) -> None:
     """Send it unless it is there; ``hold`` gives it with its config, once the home has its layers."""
-    if link.attempt(lambda engine: environments.has_image(image_id, engine)):
+    with containers.explained("look for the image"):
+        is_there = link.attempt(lambda engine: environments.has_image(image_id, engine))
+    if is_there:
         return
     try:
         _bring(archives.WholeImage(*hold()), place, link, home, progress)

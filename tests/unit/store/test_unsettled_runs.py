@@ -2,15 +2,17 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
-from store_builders import DOCUMENT, project, record, taken
+from store_builders import DOCUMENT, finished, project, record, taken
 
 from engine import hosts, store
 from engine.errors import BadInput
 from engine.pipeline import keeping, pruning, reading
 from engine.progress import Silent
 from engine.settings import Home
+from tests.strange_engine import REFUSAL, strange_engine
 
 
 class Said(Silent):
@@ -64,3 +66,15 @@ def test_one_at_an_engine_that_does_not_answer_is_not_deleted(home: Home, begun:
     hosts.add(home, "gone", "unix:///nonexistent/engine.sock")
     with pytest.raises(BadInput, match="still running"):
         keeping.delete(begun, home, Silent())
+
+
+@pytest.mark.parametrize("told", [{}, {"State": []}, {"State": {"Running": False}}, "x", REFUSAL])
+def test_nonsense_of_an_engine_keeps_no_other_run_from_being_read(
+    told: Any, home: Home, begun: str, tmp_path: Path
+) -> None:
+    other, said = finished(home, taken(project(tmp_path / "q", {}), home), record()), Said()
+    with strange_engine({f"/containers/nbseal-{begun}/json": told}) as url:
+        hosts.add(home, "gone", url)
+        statuses = {item.id: item.status for item in reading.runs(home, said)}
+    assert statuses == {begun: "running", other.id: "completed"}
+    assert any(begun in line and "cannot be told" in line and line.isprintable() for line in said.lines)
