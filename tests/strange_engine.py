@@ -24,6 +24,8 @@ SOUND: Mapping[str, Any] = {
 }
 #: An answer that is an error, in words meant for a terminal.
 REFUSAL = object()
+#: There is no such thing.
+MISSING = object()
 
 
 @contextmanager
@@ -37,7 +39,9 @@ def strange_engine(answers: Mapping[str, Any], removed: list[str] | None = None)
         def do_GET(self) -> None:
             path = re.sub(r"^/v[0-9.]+", "", self.path).partition("?")[0]
             answer = said.get(path, REFUSAL)
-            code, answer = (500, {"message": "boom \x1b]0;title\x07"}) if answer is REFUSAL else (200, answer)
+            code = {id(REFUSAL): 500, id(MISSING): 404}.get(id(answer), 200)
+            if code != 200:
+                answer = {"message": "boom \x1b]0;title\x07"}
             body = json.dumps(answer).encode()
             self.send_response(code)
             self.send_header("Content-Type", "application/json")

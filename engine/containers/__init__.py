@@ -23,7 +23,7 @@ from engine.containers.profile import (
     with_other_hashes,
 )
 from engine.containers.refusals import explained, sensible, understood
-from engine.containers.stopping import find_running, stop
+from engine.containers.stopping import find_running, mark_unwanted, stop
 
 __all__ = [
     "MEASURES",
@@ -43,6 +43,7 @@ __all__ = [
     "forget",
     "held",
     "holding",
+    "mark_unwanted",
     "measured",
     "on_plain_processor",
     "parse_gpus",

@@ -21,6 +21,7 @@ from engine.containers.outcome import Exit, decide
 from engine.containers.refusals import explained
 from engine.containers.remote import Remote
 from engine.containers.site import Site
+from engine.containers.stopping import is_unwanted
 from engine.daemon import Engine, engine_errors, ignore_engine_errors, reason_of
 from engine.errors import Detached, EngineUnavailable, NbsealError
 from engine.files import write_atomic, write_json
@@ -57,7 +58,7 @@ def execute(
         site.prepare(say)  # which may take long, and can be interrupted: nothing was executed yet
     while True:
         with _undone(site), explained():
-            ready = await_turn(link, launch, site.patience, say)
+            ready = await_turn(link, launch, site.patience, say, lambda: _heed(site, say))
             note_gpus(site.folders, ready)
         with Interrupts() as interrupts:
             with _undone(site), explained():
@@ -90,6 +91,13 @@ def _undone(site: Site) -> Iterator[None]:
         raise
 
 
+def _heed(site: Site, say: Say) -> None:
+    """What somebody asked for before the run has begun: then that is as Ctrl-C."""
+    if is_unwanted(site.folders):
+        say("  stopped before it was started")
+        raise KeyboardInterrupt
+
+
 def _start(site: Site, launch: Launch, interrupts: Interrupts, say: Say) -> bool:
     """Create and start the container, once, however often the link breaks; False when another run got its GPUs."""
     is_broken = False
@@ -104,6 +112,7 @@ def _start(site: Site, launch: Launch, interrupts: Interrupts, say: Say) -> bool
         if is_contested(engine, launch):
             _remove(engine, launch)
             return False
+        _heed(site, say)
         engine.client.api.start(container_name(launch.run))
         return True
 

@@ -23,15 +23,19 @@ _STARTED_WITHIN = 120
 _POLL = 1.0
 
 
-def await_turn(link: Link, launch: Launch, patience: float, say: Callable[[str], None]) -> Launch:
+def await_turn(
+    link: Link, launch: Launch, patience: float, say: Callable[[str], None], heed: Callable[[], None]
+) -> Launch:
     """The launch with GPUs that no other run has now, once there are as many as it asks for.
 
+    ``heed`` is called again and again meanwhile, and raises when nobody wants to wait any more.
     Nothing is awaited where the machine does not tell one GPU from another: without nvidia-smi, or its UUIDs.
     """
     if launch.gpus is None or launch.gpus.way == "none":
         return launch
     told = ""
     while True:
+        heed()
         taken = link.attempt(taken_gpus, patience=patience)
         given = free(launch.gpus, taken)
         if given is not None:

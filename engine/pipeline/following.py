@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 from engine import containers, store
-from engine.errors import BadInput
+from engine.errors import BadInput, EngineUnavailable, NbsealError
 from engine.model import Record
 from engine.pipeline.launching import link_of, link_to
 from engine.pipeline.reading import find, take_up
@@ -14,8 +14,10 @@ from engine.pipeline.story import OnEvent, display
 from engine.progress import Progress
 from engine.settings import Home
 
-#: Seconds that a run has to end after it was asked to, before it is killed: its harness saves meanwhile.
+#: Seconds that a run has to end after it was asked to, before it is killed: its harness saves meanwhile. As many has
+#: the process that owns it to record that.
 _GRACE = 45.0
+_POLL = 0.2
 
 
 @dataclass(frozen=True)
@@ -53,30 +55,43 @@ def attach(prefix: str, home: Home, progress: Progress, on_event: OnEvent) -> Re
 def stop(prefix: str, host: str, home: Home, progress: Progress) -> Stopped:
     """Interrupt a run and wait for its end; kill it when it does not heed that. BadInput when it is not under way.
 
-    With ``host``, the run is looked for there, whosever it is.
+    One that has not begun yet is not started. With ``host``, the run is looked for there, whosever it is.
+    EngineUnavailable when it has not ended after all.
     """
     if host:
         with link_to(host, home) as link:
-            run = containers.find_running(link.engine, prefix)
-            containers.stop(link, run, _GRACE)
-            return Stopped(run, link.name, "stopped")
+            found = containers.find_running(link.engine, prefix)
+            containers.stop(link, found, _GRACE)
+            return Stopped(found, link.name, "stopped")
     record = find(prefix, home, progress)
     if record.status != "running":
         raise BadInput(f"Run {record.id} is not under way: it {_said(record)}.", "There is nothing to stop.")
-    with link_of(store.open_run(home, record.id), home) as link:
+    run = store.open_run(home, record.id)
+    containers.mark_unwanted(containers.Folders(run.project, run.spool))
+    with link_of(run, home) as link:
         _ = link.engine  # before asking again and again: it may not be there at all
-        containers.stop(link, record.id, _GRACE)
-        name = link.name
-    return Stopped(record.id, name, _recorded(record, home, progress).status)
+        end = time.monotonic() + _GRACE
+        while (status := _status(run, home, progress)) == "running":
+            if time.monotonic() > end:
+                raise EngineUnavailable(
+                    f"Run {run.id} has not ended yet.",
+                    "If it has not begun, it will not be started; `nbseal runs` shows when it has ended.",
+                )
+            if containers.stop(link, run.id, _GRACE):
+                end = time.monotonic() + _GRACE  # for its results to come here
+            time.sleep(_POLL)
+        return Stopped(run.id, link.name, status)
 
 
-def _recorded(record: Record, home: Home, progress: Progress) -> Record:
-    """The record once it says how it ended, which another process may be about to write."""
-    end = time.monotonic() + _GRACE
-    while record.status == "running" and time.monotonic() < end:
-        time.sleep(0.2)
-        record = find(record.id, home, progress)
-    return record
+def _status(run: store.RunDirectory, home: Home, progress: Progress) -> str:
+    """ "running" until it is recorded, which another process may be about to do; "stopped" when it had not begun."""
+    try:
+        status = store.load_record(home, run.id).status
+        return status if status == "running" else find(run.id, home, progress).status
+    except NbsealError:
+        if run.path.exists():
+            raise
+        return "stopped"
 
 
 def _said(record: Record) -> str:
