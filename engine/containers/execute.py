@@ -15,8 +15,9 @@ from engine.containers.gpu_turns import await_turn, give_way, is_contested
 from engine.containers.host import describe_host
 from engine.containers.identity import note_gpus, read_gpus, read_whereabouts
 from engine.containers.interrupts import Interrupts
-from engine.containers.launch import MAX_LOG, Folders, Launch, container_name, create
+from engine.containers.launch import Folders, Launch, container_name, create
 from engine.containers.local import Local
+from engine.containers.log import keep_log
 from engine.containers.outcome import Exit, decide
 from engine.containers.refusals import explained
 from engine.containers.remote import Remote
@@ -24,7 +25,7 @@ from engine.containers.site import Site
 from engine.containers.stopping import is_unwanted
 from engine.daemon import Engine, engine_errors, ignore_engine_errors, reason_of
 from engine.errors import Detached, EngineUnavailable, NbsealError
-from engine.files import write_atomic, write_json
+from engine.files import write_json
 from engine.link import Link
 from engine.model import Json, Outcome
 from engine.settings import EXIT_FILE
@@ -223,7 +224,8 @@ def _follow(
         _note_exit(folders, exit_, gpu)
     outcome = decide(follower.last, exit_ or _noted_exit(folders), follower.stop, launch.limits)
     if problem:
-        outcome = replace(outcome, status="failed", reason=f"{outcome.reason} {problem}".strip())
+        status = "failed" if outcome.status == "completed" else outcome.status
+        outcome = replace(outcome, status=status, reason=f"{outcome.reason} {problem}".strip())
     if not site.link.is_remote:
         site.remove()
     site.release()
@@ -255,18 +257,6 @@ def _noted(folders: Folders) -> Json:
     except (OSError, ValueError):
         return {}
     return noted
-
-
-def keep_log(site: Site, run: str) -> None:
-    """Write what the container itself printed to log.txt of the spool, at most MAX_LOG bytes of its end."""
-    log = b""
-    with ignore_engine_errors():
-        log = site.link.attempt(
-            lambda engine: bytes(engine.client.api.logs(container_name(run), stdout=True, stderr=True)),
-            patience=site.patience,
-        )
-    with suppress(OSError):
-        write_atomic(site.folders.spool / "log.txt", log[-MAX_LOG:])
 
 
 def _times(began: datetime, ended: datetime) -> dict[str, Any]:
