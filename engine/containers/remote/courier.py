@@ -104,7 +104,7 @@ class Courier:
                     frame = next(frame for frame in session.frames() if frame.kind != "machine")
                     if frame.kind == "have":
                         with path.open("rb") as file:
-                            file.seek(frame.fields["bytes"])
+                            file.seek(frame.number("bytes"))
                             while data := file.read(_CHUNK):
                                 session.send(data)
                         frame = session.frame()

@@ -12,7 +12,7 @@ import os
 import shutil
 import stat
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,9 +46,10 @@ def read_entries(data: bytes) -> list[Entry]:
     """EngineUnavailable for a list that no courier makes."""
     try:
         return [_entry(item) for item in json.loads(data)]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise EngineUnavailable(
-            f"The list of what the run left makes no sense: {error}.", "See who has access to that host."
+            f"The list of what the run left makes no sense: {str(error)[:200]}.",
+            "See who has access to that host.",
         ) from error
 
 
@@ -65,13 +66,34 @@ def _entry(item: Any) -> Entry:
     parts = entry.path.split("/")
     if any(part in ("", ".", "..") for part in parts) or "\0" in entry.path + entry.target:
         raise ValueError("a path that is none")
-    if len(entry.path) > _MAX_PATH or entry.kind not in _KINDS or entry.size < 0:
+    if max(len(os.fsencode(text)) for text in (entry.path, entry.target)) > _MAX_PATH:
+        raise ValueError("a path longer than one can be")
+    if entry.kind not in _KINDS or entry.size < 0 or (entry.kind == "link") != bool(entry.target):
         raise ValueError("an entry that is none")
     if entry.root != PROJECT and not (entry.root == SPOOL and entry.path in _SPOOLED):
         raise ValueError("a place that no run has")
-    if entry.digest and (len(entry.digest) != 64 or set(entry.digest) - set("0123456789abcdef")):
+    if entry.kind == "file" and (len(entry.digest) != 64 or set(entry.digest) - set("0123456789abcdef")):
         raise ValueError("a digest that is none")
     return entry
+
+
+class Listing:
+    """All that a run left, as its host tells it piece by piece; what is counted there is counted here again."""
+
+    def __init__(self, project: Path, max_size: int) -> None:
+        self.entries: list[Entry] = []
+        self._files, self._size = MAX_FILES, max_size
+        self._longest = _MAX_PATH - 1 - len(os.fsencode(project / "x"))  # it has a longer name here than there
+
+    def add(self, data: bytes) -> bool:
+        """Whether it is still no more than may be fetched, and can be."""
+        added = read_entries(data)
+        self._files -= sum(entry.root == PROJECT for entry in added)
+        self._size -= sum(entry.size for entry in added if entry.kind == "file")
+        self.entries += added
+        if any(len(os.fsencode(entry.path)) > self._longest for entry in added):
+            return False
+        return self._files >= 0 and self._size >= 0 and len(self.entries) <= MAX_FILES + len(_SPOOLED)
 
 
 class Gatherer:
@@ -84,7 +106,7 @@ class Gatherer:
 
     def gather(self, session: Session, entries: Sequence[Entry]) -> None:
         """Safe to repeat after it was cut off: what has come stays."""
-        _check_parents(entries)
+        _check_places(entries, self._inputs)
         project = [entry for entry in entries if entry.root == PROJECT]
         self._incoming.mkdir(exist_ok=True)
         self._clear({entry.path: entry for entry in project})
@@ -114,7 +136,7 @@ class Gatherer:
                 if path in self._inputs:
                     continue
                 entry, is_folder = wanted.get(path), item.is_dir(follow_symlinks=False)
-                if is_folder and ((entry and entry.kind == "folder") or self._leads_to_input(path)):
+                if is_folder and (entry.kind == "folder" if entry else self._leads_to_input(path)):
                     waiting.append(path)
                 elif is_folder:
                     remove_tree(Path(item.path))
@@ -163,7 +185,8 @@ class Gatherer:
                 have += len(frame.data)
                 if have > entry.size:
                     raise EngineUnavailable(
-                        f"The host sends more of {entry.path} than there is.", "See who has access to that host."
+                        f"The host sends more of {entry.path[:200]!r} than there is.",
+                        "See who has access to that host.",
                     )
                 file.write(frame.data)
         if _digest(part) == entry.digest:
@@ -176,7 +199,7 @@ class Gatherer:
         source, place = self._arrived(entry.digest), self._place(entry)
         if not source.exists():
             raise EngineUnavailable(
-                f"{entry.path} does not arrive as it is on the host.", "That machine's disk may be damaged."
+                f"{entry.path[:200]!r} does not arrive as it is on the host.", "That machine's disk may be damaged."
             )
         if entry.path == "events.jsonl" and entry.root == SPOOL:
             shutil.copyfile(source, place)  # in its place, because somebody is reading it
@@ -194,15 +217,16 @@ class Gatherer:
             os.mknod(place, (stat.S_IFIFO if entry.kind == "fifo" else stat.S_IFSOCK) | 0o600)
 
 
-def _check_parents(entries: Sequence[Entry]) -> None:
-    """Everything lies in folders, and has one name."""
+def _check_places(entries: Sequence[Entry], inputs: Collection[str]) -> None:
+    """Everything lies in folders and has one name, and nothing is told of where inputs are."""
     folders = {entry.path for entry in entries if entry.root == PROJECT and entry.kind == "folder"}
     seen = set()
     for entry in entries:
         parent = entry.path.rpartition("/")[0]
-        if (parent and parent not in folders) or (entry.root, entry.path) in seen:
+        is_input = entry.root == PROJECT and entry.path in inputs
+        if is_input or (parent and parent not in folders) or (entry.root, entry.path) in seen:
             raise EngineUnavailable(
-                f"The list of what the run left makes no sense at {entry.path[:200]}.",
+                f"The list of what the run left makes no sense at {entry.path[:200]!r}.",
                 "See who has access to that host.",
             )
         seen.add((entry.root, entry.path))

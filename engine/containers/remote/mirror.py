@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from engine.containers.launch import Folders
 from engine.containers.remote.courier import Courier
-from engine.containers.remote.gather import MAX_FILES, Gatherer, read_entries
+from engine.containers.remote.gather import MAX_FILES, Gatherer, Listing
 from engine.containers.remote.session import Frame, Session
 from engine.daemon import Engine
 from engine.errors import Detached, NbsealError
@@ -19,7 +19,10 @@ from engine.model import Json, Limits
 #: Events beyond this are not read by anybody.
 _MAX_EVENTS = 2 << 30
 _MAX_NOTEBOOK = 1 << 30
-_TOO_MUCH = f"The run left more than {MAX_FILES:,} files, or more than may be fetched, on its host."
+_TOO_MUCH = (
+    f"The run left more than {MAX_FILES:,} files, more bytes than may be fetched, or paths too long for here; "
+    "its files were not fetched."
+)
 
 
 class Mirror:
@@ -34,7 +37,7 @@ class Mirror:
         self._news: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._broken = False
         self._version = self._coming = ""  # of the notebook: that is here, that is arriving
-        self._pieces = bytearray()
+        self._came = 0  # bytes of it
         self._error: BaseException | None = None
         self._problem = ""
         self.used = 0
@@ -114,7 +117,7 @@ class Mirror:
         return {"skip": list(self._inputs), "files": MAX_FILES, "size": Limits.work_tree}
 
     def _listen(self, session: Session) -> None:
-        self._coming, entries = "", []
+        self._coming, listing = "", Listing(self._folders.project, Limits.work_tree)
         while not self._stopped.is_set():
             frame = session.frame()
             if self._broken:
@@ -123,18 +126,16 @@ class Mirror:
             if frame.kind == "events":
                 self._append(frame)
             elif frame.kind == "usage":
-                self.used = int(frame.fields["bytes"])
+                self.used = frame.number("bytes")
             elif frame.kind == "machine":
-                self.processor = str(frame.fields["processor"])
+                self.processor = "".join(filter(str.isprintable, frame.text("processor")))
             elif frame.kind == "notebook":
                 self._take_notebook(frame)
-            elif frame.kind == "entries":
-                entries += read_entries(frame.data)
-            elif frame.kind == "much":
+            elif frame.kind == "much" or (frame.kind == "entries" and not listing.add(frame.data)):
                 self._problem = _TOO_MUCH
                 return
             elif frame.kind == "listed":
-                Gatherer(self._folders, self._inputs).gather(session, entries)
+                Gatherer(self._folders, self._inputs).gather(session, listing.entries)
                 return
 
     def _events_here(self) -> int:
@@ -144,7 +145,7 @@ class Mirror:
             return 0
 
     def _append(self, frame: Frame) -> None:
-        offset = int(frame.fields["offset"])
+        offset = frame.number("offset")
         if offset != self._events_here() or offset > _MAX_EVENTS:
             return
         with (self._folders.spool / "events.jsonl").open("ab") as file:
@@ -152,14 +153,17 @@ class Mirror:
 
     def _take_notebook(self, frame: Frame) -> None:
         """Pieces of one version; when the last one has come, it is the notebook here."""
-        if frame.fields["version"] != self._coming:
-            self._coming, self._pieces = str(frame.fields["version"]), bytearray()
-        self._pieces += frame.data
-        if len(self._pieces) > _MAX_NOTEBOOK:
-            self._pieces = bytearray()
-        elif frame.fields["left"] == 0:
-            path = self._folders.spool / "executed.ipynb"
-            temporary = path.with_name(f".{path.name}.new")
-            temporary.write_bytes(self._pieces)
+        path = self._folders.spool / "executed.ipynb"
+        temporary = path.with_name(f".{path.name}.new")
+        if frame.text("version") != self._coming:
+            self._coming, self._came = frame.text("version"), 0
+            temporary.unlink(missing_ok=True)
+        self._came += len(frame.data)
+        if self._came > _MAX_NOTEBOOK:
+            temporary.unlink(missing_ok=True)
+            return
+        with temporary.open("ab") as file:
+            file.write(frame.data)
+        if frame.number("left") == 0:
             temporary.replace(path)
-            self._version, self._pieces = self._coming, bytearray()
+            self._version, self._coming = self._coming, ""

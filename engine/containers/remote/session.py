@@ -23,7 +23,7 @@ from engine.model import Json
 PYTHON = "/opt/harness/bin/python3"
 #: Seconds without any frame after which the link is taken for dead: a courier speaks every second.
 _SILENCE = 20.0
-_MAX_LINE, _MAX_DATA = 1 << 16, 8 << 20
+_MAX_LINE, _MAX_DATA, _MAX_TEXT = 1 << 16, 8 << 20, 1000
 _STDOUT = 1
 
 
@@ -34,6 +34,20 @@ class Frame:
     kind: str
     fields: Json
     data: bytes
+
+    def number(self, name: str) -> int:
+        """A field that is a count of something; EngineUnavailable when it is none."""
+        value = self.fields.get(name)
+        if type(value) is not int or not 0 <= value < 1 << 63:
+            raise _nonsense(f"the {name} of {self.kind} is no number")
+        return value
+
+    def text(self, name: str) -> str:
+        """A field that is a short text; EngineUnavailable when it is none."""
+        value = self.fields.get(name)
+        if not isinstance(value, str) or len(value) > _MAX_TEXT:
+            raise _nonsense(f"the {name} of {self.kind} is no text")
+        return value
 
 
 class Session:
@@ -84,14 +98,16 @@ class Session:
             while (end := self._buffer.find(b"\n")) < 0:
                 self._receive()
                 if len(self._buffer) > _MAX_LINE and b"\n" not in self._buffer:
-                    raise self._nonsense()
+                    raise self._failed()
+            if end > _MAX_LINE:
+                raise self._failed()
             try:
                 fields = json.loads(bytes(self._buffer[:end]))
                 kind, size = str(fields["frame"]), int(fields["size"])
-            except (ValueError, KeyError, TypeError, RecursionError):
-                raise self._nonsense() from None
+            except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+                raise self._failed() from None
             if not 0 <= size <= _MAX_DATA:
-                raise self._nonsense()
+                raise self._failed()
             while len(self._buffer) < end + 1 + size:
                 self._receive()
             data = bytes(self._buffer[end + 1 : end + 1 + size])
@@ -110,6 +126,8 @@ class Session:
     def _receive(self) -> None:
         """One piece of the container's output as the engine frames it (Docker Engine API, "Attach to a container")."""
         stream, size = struct.unpack(">BxxxL", self._exactly(8))
+        if size > _MAX_DATA:  # engines pass on what fits into their buffers, of 32 KiB
+            raise self._failed()
         data = self._exactly(size)
         if stream == _STDOUT:
             self._buffer += data
@@ -126,7 +144,7 @@ class Session:
                 raise ConnectionResetError(str(error)) from error
             if not piece:
                 if self._errors:
-                    raise self._nonsense()
+                    raise self._failed()
                 raise ConnectionResetError("the courier does not speak any more")
             data += piece
         return bytes(data)
@@ -148,9 +166,9 @@ class Session:
             if not ready:
                 raise TimeoutError("nothing was heard from the host")
 
-    def _nonsense(self) -> EngineUnavailable:
+    def _failed(self) -> EngineUnavailable:
         lines = self._errors.decode(errors="replace").strip().splitlines() or ["it said what no courier says"]
-        return EngineUnavailable(f"The courier on the host failed: {lines[-1][:300]}.", "`nbseal hosts check` looks.")
+        return _nonsense(lines[-1][:300])
 
     def close(self) -> None:
         """The program ends when nobody asks any more."""
@@ -169,3 +187,7 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _nonsense(why: str) -> EngineUnavailable:
+    return EngineUnavailable(f"The courier on the host failed: {why}.", "`nbseal hosts check` looks.")

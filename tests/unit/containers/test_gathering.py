@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.containers.launch import PROJECT, SPOOL, Folders
-from engine.containers.remote.gather import Gatherer, read_entries
+from engine.containers.remote.gather import MAX_FILES, Gatherer, Listing, read_entries
 from engine.containers.remote.session import Frame
 from engine.errors import EngineUnavailable
 
@@ -116,6 +116,40 @@ def test_the_folders_become_what_was_left(folders: Folders) -> None:
     assert host.asked == []
 
 
+@pytest.mark.parametrize(
+    ("left", "found"),
+    [
+        ([entry("data", content=b"x")], {"data": "x"}),
+        ([entry("data", "link", target="other")], {"data": "-> other"}),
+        ([entry("data", "folder"), entry("data/sub", content=b"x")], {"data/sub": "x"}),
+    ],
+)
+def test_the_place_of_an_input_may_be_anything_afterwards(
+    left: list[dict[str, Any]], found: dict[str, str], folders: Folders
+) -> None:
+    (folders.project / "data/sub").mkdir(parents=True)
+    (folders.project / "data/sub/d.csv").touch()  # where the input would be mounted
+    for _ in range(2):  # and so it does when it is asked again
+        gather(folders, Host({"data": b"x", "data/sub": b"x"}), *left, inputs=("data/sub/d.csv",))
+        assert tree(folders.project) == found
+
+
+def test_no_more_is_fetched_than_may_be_whatever_the_host_counts(tmp_path: Path) -> None:
+    def fits(*items: dict[str, Any]) -> bool:
+        return listing.add(json.dumps(items).encode())
+
+    listing = Listing(tmp_path, 100)
+    assert fits(entry("a", content=b"x" * 60), entry("folder", "folder", size=4096))
+    assert fits(entry("events.jsonl", content=b"x" * 40, root=SPOOL))
+    assert not fits(entry("b", content=b"x"))
+    listing = Listing(tmp_path, 100)
+    for at in range(0, MAX_FILES, 10_000):
+        assert fits(*(entry(f"{at + i}", "folder") for i in range(10_000)))
+    assert fits(entry("events.jsonl", root=SPOOL))
+    assert not fits(entry("one", "folder"))
+    assert not Listing(tmp_path, 100).add(json.dumps([entry("/".join(["x" * 255] * 15 + ["y" * 254]))]).encode())
+
+
 def test_what_was_cut_off_goes_on(folders: Folders) -> None:
     content = b"0123456789" * 10
     digest = hashlib.sha256(content).hexdigest()
@@ -163,6 +197,16 @@ def test_a_host_that_sends_something_else_is_refused(folders: Folders) -> None:
         [entry("a", size=-1)],
         [entry("a", digest="../../x")],
         [entry("a", digest="A" * 64)],
+        [entry("a", digest="")],
+        [{key: value for key, value in entry("a").items() if key != "digest"}],
+        [entry("a", size=float("inf"))],
+        [entry("a", mode=float("inf"))],
+        [entry("\ud800", "folder")],
+        [entry("a", "link", target="\ud800")],
+        [entry("a", "link", target="")],
+        [entry("a", "link", target="x" * 5000)],
+        [entry("given")],
+        [entry("given", "folder"), entry("given/a")],
         [entry("other", root=SPOOL)],
         [entry("events.jsonl", root="/etc")],
         [entry("x/" * 3000 + "y")],
@@ -173,7 +217,7 @@ def test_a_host_that_sends_something_else_is_refused(folders: Folders) -> None:
 def test_a_list_that_lies_is_refused(items: list[Any], folders: Folders, tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(EngineUnavailable, match="makes no sense"):
-        gather(folders, Host({}), *items)
+        gather(folders, Host({}), *items, inputs=("given",))
     assert sorted(tmp_path.rglob("*")) == before
 
 
