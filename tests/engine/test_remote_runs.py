@@ -347,6 +347,29 @@ def test_an_input_is_sent_once(far: Machine, nbseal: Nbseal, notebook: MakeNoteb
     assert hashlib.sha256((tmp_path / "data.bin").read_bytes()).hexdigest() in nbseal("logs", third["id"]).stdout
 
 
+@pytest.mark.parametrize(
+    ("cell", "outputs"),
+    [
+        ("open('n', 'w').write('x')\nos.replace('n', 'data/d.csv')", []),
+        ("os.replace('data/d.csv', 'n')\nos.replace('data/e.csv', 'data/d.csv')\nos.replace('n', 'data/e.csv')", []),
+        ("import shutil\nshutil.rmtree('data')\nopen('data', 'w').write('x')", ["data"]),
+    ],
+)
+def test_an_input_that_was_replaced_is_told(
+    cell: str, outputs: list[str], far: Machine, nbseal: Nbseal, notebook: MakeNotebook, tmp_path: Path
+) -> None:
+    inputs = []
+    for name in ("d.csv", "e.csv"):
+        (tmp_path / name).write_bytes(os.urandom(100))
+        inputs += ["--input", f"{tmp_path}/{name}=data/{name}"]
+    done = nbseal("run", notebook(f"import os\n{cell}"), *inputs, "--host", "far", "--json")
+    found = record(done)
+    assert (done.returncode, found["status"]) == (1, "failed")
+    assert "Inputs were replaced or removed while it ran: data/d.csv" in found["outcome"]["reason"]
+    assert [item["path"] for item in found["outputs"]] == outputs
+    assert left_on(far) == []
+
+
 def test_a_host_that_is_not_there(nbseal: Nbseal, notebook: MakeNotebook) -> None:
     nbseal("hosts", "add", "gone", "unix:///nowhere/docker.sock")
     done = nbseal("run", notebook("1"), "--host", "gone", "--json")

@@ -19,6 +19,7 @@ from engine.model import Json, Limits
 #: Events beyond this are not read by anybody.
 _MAX_EVENTS = 2 << 30
 _MAX_NOTEBOOK = 1 << 30
+_NAMED = 5  # inputs in one sentence
 _TOO_MUCH = (
     f"The run left more than {MAX_FILES:,} files, more bytes than may be fetched, or paths too long for here; "
     "its files were not fetched."
@@ -28,7 +29,8 @@ _TOO_MUCH = (
 class Mirror:
     """Talks to the courier in a thread of its own, on a new link when one has broken."""
 
-    def __init__(self, link: Link, courier: Courier, folders: Folders, inputs: Sequence[str]) -> None:
+    def __init__(self, link: Link, courier: Courier, folders: Folders, inputs: Sequence[tuple[str, str]]) -> None:
+        """``inputs`` are targets, each with its digest."""
         self._link, self._courier, self._folders, self._inputs = link, courier, folders, tuple(inputs)
         self._thread = threading.Thread(target=self._run, daemon=True, name="nbseal-mirror")
         self._lock = threading.Lock()
@@ -103,7 +105,8 @@ class Mirror:
                 if self._finishing.is_set():
                     session.ask("tell", **self._all())
                 else:
-                    session.ask("follow", events=self._events_here(), version=self._version)
+                    inputs = [target for target, _ in self._inputs]
+                    session.ask("follow", events=self._events_here(), version=self._version, inputs=inputs)
             try:
                 self._listen(session)
             except OSError:
@@ -114,7 +117,7 @@ class Mirror:
                     self._session = None
 
     def _all(self) -> Json:
-        return {"skip": list(self._inputs), "files": MAX_FILES, "size": Limits.work_tree}
+        return {"inputs": dict(self._inputs), "files": MAX_FILES, "size": Limits.work_tree}
 
     def _listen(self, session: Session) -> None:
         self._coming, listing = "", Listing(self._folders.project, Limits.work_tree)
@@ -135,8 +138,16 @@ class Mirror:
                 self._problem = _TOO_MUCH
                 return
             elif frame.kind == "listed":
-                Gatherer(self._folders, self._inputs).gather(session, listing.entries)
+                Gatherer(self._folders, [target for target, _ in self._inputs]).gather(session, listing.entries)
+                self._problem = self._replaced(frame)
                 return
+
+    def _replaced(self, frame: Frame) -> str:
+        """A sentence when inputs are not what was laid there, which cannot happen to those that are mounted."""
+        told = frame.fields.get("replaced")
+        names = [target for target, _ in self._inputs if isinstance(told, list) and target in told]
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        return f"Inputs were replaced or removed while it ran: {', '.join(names[:_NAMED])}{more}." if names else ""
 
     def _events_here(self) -> int:
         try:

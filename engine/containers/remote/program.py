@@ -21,7 +21,7 @@ import signal
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Sequence
 from typing import IO, Any
 
 PROJECT, SPOOL, CACHE = "/project", "/run/nbseal", "/inputs"
@@ -29,7 +29,7 @@ _ASKED = "/run/courier.pid"
 _CHUNK = 1 << 20
 _POLL = 0.04  # seconds between two looks at what the harness wrote
 _BEAT = 1.0  # seconds between two signs of life
-_BATCH = 500  # entries of a listing in one frame
+_BATCH = 1 << 18  # bytes of a listing in one frame, or little more
 _BLOCK = 512  # of st_blocks (stat(2))
 
 
@@ -99,10 +99,11 @@ def opened(path: str) -> io.FileIO | None:
 # --- while the run goes on ------------------------------------------------------------------------
 
 
-def follow(events: int, version: str) -> dict[str, Any]:
+def follow(events: int, version: str, inputs: list[str]) -> dict[str, Any]:
     """Send what is added to the events from here on, and the notebook whenever it was saved, until asked else."""
     log: io.FileIO | None = None
     due = counted = 0.0
+    laid = frozenset(os.path.join(PROJECT, target) for target in inputs)
     while True:
         request = asked(0 if log and events < os.fstat(log.fileno()).st_size else _POLL)
         if request is not None:
@@ -118,7 +119,7 @@ def follow(events: int, version: str) -> dict[str, Any]:
             due = time.monotonic() + max(_BEAT, 20 * (time.monotonic() - began))
         if time.monotonic() >= counted:
             began = time.monotonic()
-            say("usage", bytes=usage([PROJECT, SPOOL], live))
+            say("usage", bytes=usage([PROJECT, SPOOL], live, laid))
             pause = max(_BEAT, 20 * (time.monotonic() - began))
             counted = time.monotonic() + pause
         live()
@@ -153,10 +154,11 @@ def send_notebook(version: str) -> str:
         return now
 
 
-def usage(folders: Sequence[str], meanwhile: Callable[[], None]) -> int:
+def usage(folders: Sequence[str], meanwhile: Callable[[], None], laid: Collection[str] = ()) -> int:
     """Bytes on disk below the folders. Links are not followed, a file with several names counts once.
 
-    ``meanwhile`` is called after every folder. What is removed meanwhile, or closed to us, does not count.
+    ``meanwhile`` is called after every folder. What is removed meanwhile, or closed to us, does not count, and no
+    input that was ``laid``, as long as it is root's: no notebook can make a file that is.
     """
     total, waiting = 0, list(folders)
     seen: set[tuple[int, int]] = set()
@@ -171,7 +173,8 @@ def usage(folders: Sequence[str], meanwhile: Callable[[], None]) -> int:
                         if (status.st_dev, status.st_ino) in seen:
                             continue
                         seen.add((status.st_dev, status.st_ino))
-                    total += status.st_blocks * _BLOCK
+                    if entry.path not in laid or status.st_uid != 0:
+                        total += status.st_blocks * _BLOCK
         except OSError:
             continue
         meanwhile()
@@ -189,11 +192,15 @@ _KINDS = {
 }
 
 
-def tell(skip: list[str], files: int, size: int) -> None:
-    """List all that there is, but not below ``skip``; "much" when it is more than so many files or bytes."""
-    entries = []
+def tell(inputs: dict[str, str], files: int, size: int) -> None:
+    """List all that there is but the inputs, and which of these were replaced; digests by target.
+
+    "much" when it is more than so many files or bytes.
+    """
+    entries: list[str] = []
+    held = 0
     spooled = ((SPOOL, name) for name in ("events.jsonl", "executed.ipynb", "trace.jsonl"))
-    for root, path in itertools.chain(spooled, walk(skip)):
+    for root, path in itertools.chain(spooled, walk(inputs)):
         if root == PROJECT:
             files -= 1
         try:
@@ -211,17 +218,36 @@ def tell(skip: list[str], files: int, size: int) -> None:
         if size < 0 or files < 0:
             say("much")
             return
-        entries.append(entry)
-        if len(entries) >= _BATCH:
-            say("entries", json.dumps(entries).encode("ascii"))
-            entries = []
+        entries.append(json.dumps(entry))
+        held += len(entries[-1])
+        if held >= _BATCH:
+            say_entries(entries)
+            entries, held = [], 0
         live()
-    say("entries", json.dumps(entries).encode("ascii"))
-    say("listed")
+    say_entries(entries)
+    say("listed", replaced=[target for target, digest in inputs.items() if not is_laid(digest, target)])
 
 
-def walk(skip: list[str]) -> Iterator[tuple[str, str]]:
-    """Every path below the project, a folder before what is in it."""
+def say_entries(entries: list[str]) -> None:
+    """Each is JSON already."""
+    say("entries", f"[{','.join(entries)}]".encode("ascii"))
+
+
+def is_laid(digest: str, target: str) -> bool:
+    """Whether an input is still what ``lay`` left there. It is root's and nobody else can change its times."""
+    place = os.path.join(PROJECT, target)
+    try:
+        status, source = os.lstat(place), os.lstat(cached(digest))
+    except OSError:
+        return False
+    if not stat.S_ISREG(status.st_mode) or status.st_uid != 0:
+        return False
+    alike = (status.st_size, status.st_mtime_ns) == (source.st_size, source.st_mtime_ns)
+    return alike or hashed(place) == digest
+
+
+def walk(skip: Container[str]) -> Iterator[tuple[str, str]]:
+    """Every path below the project but these, a folder before what is in it."""
     waiting = [""]
     while waiting:
         folder = waiting.pop()
@@ -272,9 +298,14 @@ def send(wanted: list[tuple[str, str, int]]) -> None:
 # --- before its beginning -------------------------------------------------------------------------
 
 
+def cached(digest: str) -> str:
+    """Where an input lies once it is here, for every run that wants it."""
+    return os.path.join(CACHE, digest, "data")
+
+
 def keep(digest: str, size: int) -> None:
     """Take an input into the cache, from where an earlier attempt was cut off; "kept" when it is whole."""
-    path = os.path.join(CACHE, digest, "data")
+    path = cached(digest)
     with open(path + ".part", "ab") as file:
         while not locked(file):  # the courier of another run takes the same one
             time.sleep(_POLL)
@@ -282,7 +313,7 @@ def keep(digest: str, size: int) -> None:
         if os.path.exists(path):
             say("kept")
             return
-        have = file.tell()
+        have = file.seek(0, os.SEEK_END)  # another courier may have added to it while we waited
         if have > size:
             have = file.truncate(0)
         say("have", bytes=have)
@@ -312,7 +343,7 @@ def locked(file: IO[bytes]) -> bool:
 
 def lay(digest: str, target: str) -> None:
     """Copy an input from the cache to its place, for everybody to read; "wrong" when the cache was damaged."""
-    source, place = os.path.join(CACHE, digest, "data"), os.path.join(PROJECT, target)
+    source, place = cached(digest), os.path.join(PROJECT, target)
     computed = hashlib.sha256()
     if os.path.lexists(place):
         os.unlink(place)
@@ -325,6 +356,8 @@ def lay(digest: str, target: str) -> None:
             copy.write(data)
             live()
     os.chmod(place, 0o444)
+    times = os.stat(source)
+    os.utime(place, ns=(times.st_atime_ns, times.st_mtime_ns))  # by which it is known again
     if computed.hexdigest() != digest:
         os.unlink(place)
         os.unlink(source)

@@ -14,6 +14,7 @@ from engine.containers.remote.mirror import Mirror
 from engine.containers.remote.parcel import parcel
 from engine.containers.user import UNPRIVILEGED, User
 from engine.daemon import Engine
+from engine.digests import bare
 from engine.files import remove_tree
 from engine.link import PATIENCE, Link
 
@@ -31,7 +32,8 @@ class Remote:
         self._launch = launch
         self._courier = Courier(launch)
         self._made: Sequence[Path] = ()
-        self._mirror = Mirror(link, self._courier, folders, [item.target for _, item in launch.inputs])
+        inputs = [(item.target, bare(item.digest)) for _, item in launch.inputs]
+        self._mirror = Mirror(link, self._courier, folders, inputs)
 
     def prepare(self, say: Callable[[str], None]) -> None:
         launch = self._launch
