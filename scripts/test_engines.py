@@ -28,6 +28,7 @@ MODULES = (
     "image",
     "killed",
     "lock",
+    "lost_answers",
     "remote_engine",
     "rerun",
     "run",
