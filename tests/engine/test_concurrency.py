@@ -88,8 +88,9 @@ def test_one_run_to_a_gpu_whosever_it_is(
     assert any("waiting for GPUs of local, which other runs have" in one.stderr for one in done)
 
 
-def test_those_that_are_named_are_waited_for_and_ctrl_c_ends_the_waiting(
-    nbseal: Nbseal, gpus: GpuMachine, notebook: MakeNotebook, fresh_home: Home, tmp_path: Path
+@pytest.mark.parametrize("how", ["ctrl-c", "stop"])
+def test_those_that_are_named_are_waited_for_until_somebody_ends_the_waiting(
+    how: str, nbseal: Nbseal, gpus: GpuMachine, notebook: MakeNotebook, fresh_home: Home, tmp_path: Path
 ) -> None:
     gpus.have(GPU, GPU)
     at = {"DOCKER_HOST": gpus.url}
@@ -105,7 +106,12 @@ def test_those_that_are_named_are_waited_for_and_ctrl_c_ends_the_waiting(
     while f"which other runs have: {held['id']}" not in (tmp_path / "log").read_text():
         assert waiting.poll() is None, (tmp_path / "log").read_text()
         time.sleep(0.1)
-    waiting.send_signal(signal.SIGINT)
+    if how == "ctrl-c":
+        waiting.send_signal(signal.SIGINT)
+    else:
+        (run,) = (run["id"] for run in record(nbseal("runs", "--json", env=at)) if run["id"] != held["id"])
+        assert record(nbseal("stop", run, "--json", env=at)) == {"run": run, "host": "local", "status": "stopped"}
+        assert "stopped before it was started" in (tmp_path / "log").read_text()
     assert waiting.wait(30) == 130
     assert [run["id"] for run in record(nbseal("runs", "--json", env=at))] == [held["id"]]
     beside = record(nbseal("run", path, "seconds=0", "--gpus", "1", "--json", env=at))
