@@ -30,16 +30,19 @@ class Stopped:
 
 
 def attach(prefix: str, home: Home, progress: Progress, on_event: OnEvent) -> Record:
-    """Follow a run to its end and record it; one that has ended is returned as it is.
+    """Follow a run to its end and record it; one that is recorded is returned as it is.
 
-    ``on_event`` is called with all its events. BadInput when another process follows it already.
+    ``on_event`` is called with all its events, also of one that has ended since anybody followed it. BadInput when
+    another process follows it already.
     """
-    record = find(prefix, home, progress)
-    if record.status != "running":
-        return record
-    with store.adopt(home, record.id) as adopted:
+    run_id = store.find_run(home, prefix)
+    if run_id not in store.unfinished(home):
+        record = find(run_id, home, progress)
+        if record.status != "running":
+            return record
+    with store.adopt(home, run_id) as adopted:
         if adopted is None:
-            raise BadInput(f"Run {record.id} is followed by another process.", "`nbseal stop` would stop it.")
+            raise BadInput(f"Run {run_id} is followed by another process.", "`nbseal stop` would stop it.")
         run, record = adopted
         with link_of(run, home) as link:
             progress.say(f"  runs on {link.engine}")
