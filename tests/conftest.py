@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, settings
 
 from engine import daemon, environments
 from engine.errors import EnvironmentFailed
-from engine.files import remove_tree
+from engine.files import locked, remove_tree
 from engine.progress import Silent
 from engine.settings import Home, find_home
 from engine.software import Base, Requirements
@@ -53,11 +53,12 @@ def engine() -> daemon.Engine:
 def home(engine: daemon.Engine) -> Home:
     """A home of the tests with the base image in it, and in the engine."""
     home = Home(find_home().root / "tests" / "home")
-    borrow(find_home(), home, CONTENT)
-    try:
-        environments.ensure_base(home, engine, Silent())
-    except EnvironmentFailed:
-        environments.build_base(home, engine, Silent(), repin=True)
+    with locked(home.root.with_name("home.lock")):  # two processes test at once, and the first of them finds nothing
+        borrow(find_home(), home, CONTENT)
+        try:
+            environments.ensure_base(home, engine, Silent())
+        except EnvironmentFailed:
+            environments.build_base(home, engine, Silent(), repin=True)
     return home
 
 
