@@ -3,9 +3,7 @@
 
 SHELL := /bin/sh
 PYTHON := .venv/bin/python
-# Engine tests wait more than they compute, so two go at once, on any machine: they share its engine. Those of one file
-# share what they make, and stay together.
-ENGINE_TESTS := $(PYTHON) -m pytest -q --numprocesses=2 --dist=loadfile tests/engine
+ENGINE_TESTS := $(PYTHON) -m pytest -q tests/engine
 
 .NOTPARALLEL:
 

@@ -103,8 +103,7 @@ def _test(name: str, more: Sequence[str]) -> tuple[tuple[int, int, int], int]:
     """How many tests passed, failed, and failed as known; and pytest's exit status."""
     report = find_home().root / "tests" / f"engine-{name}.xml"
     modules = [] if any(argument.startswith("tests/") for argument in more) else _modules()
-    at_once = ["--numprocesses=2", "--dist=loadfile"]
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "engine", *at_once, f"--junit-xml={report}", *modules, *more]
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "engine", f"--junit-xml={report}", *modules, *more]
     status = subprocess.run(command, stdout=sys.stderr, check=False).returncode
     cases = list(ElementTree.parse(report).iter("testcase"))  # noqa: S314 - our own
     bad = sum(case.find("failure") is not None or case.find("error") is not None for case in cases)
