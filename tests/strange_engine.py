@@ -13,6 +13,8 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
+from engine.progress import Silent
+
 #: Of an engine that knows nothing else.
 SOUND: Mapping[str, Any] = {
     "/version": {"ApiVersion": "1.41", "Components": [{"Name": "Engine"}]},
@@ -26,6 +28,16 @@ SOUND: Mapping[str, Any] = {
 REFUSAL = object()
 #: There is no such thing.
 MISSING = object()
+
+
+class Said(Silent):
+    """Progress that remembers its lines."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
 
 
 @contextmanager

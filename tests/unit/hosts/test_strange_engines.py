@@ -17,17 +17,9 @@ from engine.pipeline.launching import link_to
 from engine.progress import Silent
 from engine.settings import Home
 from engine.software import Image
-from tests.strange_engine import REFUSAL, SOUND, strange_engine
+from tests.strange_engine import REFUSAL, SOUND, Said, strange_engine
 
 IMAGE = Image("sha256:" + "1" * 64, "sha256:" + "2" * 64, (), ())
-
-
-class Said(Silent):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def say(self, text: str) -> None:
-        self.lines.append(text)
 
 
 @pytest.fixture

@@ -12,15 +12,7 @@ from engine.errors import BadInput
 from engine.pipeline import keeping, pruning, reading
 from engine.progress import Silent
 from engine.settings import Home
-from tests.strange_engine import REFUSAL, strange_engine
-
-
-class Said(Silent):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def say(self, text: str) -> None:
-        self.lines.append(text)
+from tests.strange_engine import REFUSAL, Said, strange_engine
 
 
 @pytest.fixture
